@@ -1,0 +1,1 @@
+"""ReTracker: follow any points through a video, online and causally."""

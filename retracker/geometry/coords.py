@@ -1,0 +1,84 @@
+"""The one place where pixel coordinates become sampling coordinates."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from retracker.types import FeatureLevel, Grid
+
+
+def sample(level: FeatureLevel, xy: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
+    """Bilinearly read a feature level at pixels ``xy`` of the frame; beyond the map its border is repeated."""
+    height, width = level.map.shape[-2:]
+    cell = (xy.float() - level.offset) / level.stride  # index of a cell; a cell's centre is a whole number
+    size = cell.new_tensor([width, height])
+    grid = (2 * cell + 1) / size - 1
+    values = F.grid_sample(level.map, grid[:, :, None].to(level.map.dtype), padding_mode="border", align_corners=False)
+    return values[..., 0].transpose(1, 2)  # B C N 1 -> B N C
+
+
+def sample_image(image: Float[Tensor, "B C H W"], xy: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
+    """Bilinearly read an image (or any map of its size) at raster pixels ``xy``; the border is repeated."""
+    return sample(FeatureLevel(map=image, stride=1.0, offset=0.5), xy)
+
+
+def patch_offsets(radius: int, device: torch.device) -> Float[Tensor, "P 2"]:
+    """The (x, y) offsets, in cells and row by row, of a square patch of ``2 * radius + 1`` cells a side."""
+    steps = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    return torch.stack([x, y], dim=-1).reshape(-1, 2)
+
+
+def sample_patches(
+    level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int
+) -> Float[Tensor, "B N P C"]:
+    """Read a square patch of cells, one cell apart, centred on each of the pixels ``xy``."""
+    around = xy[:, :, None] + patch_offsets(radius, xy.device) * level.stride  # B N P 2
+    return sample(level, around.flatten(1, 2)).unflatten(1, around.shape[1:3])
+
+
+def cell_centres(grid: Grid, device: torch.device) -> Float[Tensor, "K 2"]:
+    """The centres of the cells of a grid, row by row, in pixels."""
+    y, x = torch.meshgrid(
+        torch.arange(grid.rows, device=device), torch.arange(grid.columns, device=device), indexing="ij"
+    )
+    return torch.stack([x, y], dim=-1).reshape(-1, 2).float() * grid.stride + grid.offset
+
+
+def cell_index(grid: Grid, xy: Float[Tensor, "*B 2"]) -> tuple[Tensor, Bool[Tensor, "*B"]]:
+    """The cell nearest to each point (row by row, ``Int[*B]``), and whether the point lies in the grid at all."""
+    cell = ((xy - grid.offset) / grid.stride).round().long()
+    limit = cell.new_tensor([grid.columns, grid.rows])
+    inside = ((cell >= 0) & (cell < limit)).all(-1)
+    column, row = torch.minimum(cell.clamp(min=0), limit - 1).unbind(-1)
+    return row * grid.columns + column, inside
+
+
+def grid_of(level: FeatureLevel, height: int, width: int) -> Grid:
+    """The cells of a level whose centres lie inside a frame of the given size; the rest is padding."""
+    rows, columns = (_count(size, level) for size in (height, width))
+    return Grid(
+        rows=min(rows, level.map.shape[-2]),
+        columns=min(columns, level.map.shape[-1]),
+        stride=level.stride,
+        offset=level.offset,
+    )
+
+
+def _count(size: int, level: FeatureLevel) -> int:
+    return max(1, int(-((level.offset - size) // level.stride)))  # ceil((size - offset) / stride)
+    # A cell whose centre lies exactly on the border counts as outside.
+
+
+def rescale(
+    xy: Float[Tensor, "*B 2"], size: tuple[int, int], new_size: tuple[int, int]
+) -> Float[Tensor, "*B 2"]:
+    """Move points with their image from (height, width) ``size`` to ``new_size``: a pure ratio in raster pixels."""
+    (height, width), (new_height, new_width) = size, new_size
+    return xy * xy.new_tensor([new_width / width, new_height / height])
+
+
+def flip_horizontally(xy: Float[Tensor, "*B 2"], width: int) -> Float[Tensor, "*B 2"]:
+    """Where points land when their image of the given width is mirrored left to right."""
+    return torch.stack([width - xy[..., 0], xy[..., 1]], dim=-1)
