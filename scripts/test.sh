@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Check the style and run the whole suite; arguments go to pytest:   bash scripts/test.sh --slow -k birth
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+
+source scripts/install.sh
+install_retracker
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+exec "$PYTHON" -m pytest -rs --durations=15 "$@"
