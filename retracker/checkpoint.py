@@ -1,0 +1,261 @@
+"""Save a net, load it again, and rebuild it from its file alone.
+
+Nothing in a checkpoint can run code: files are read with ``weights_only=True`` (or as safetensors), and only
+targets defined under ``retracker.models`` are built from the configuration they carry.
+"""
+
+import importlib
+import inspect
+import json
+import os
+import pickle
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor, nn
+
+MODELS = "retracker.models."  # the only package that a checkpoint may name
+PREFIX = "net."  # what Lightning puts before the names of our net's tensors
+SHOWN = 4  # names shown in a message before it says "and n more"
+
+
+def load(source: str | Path) -> nn.Module:
+    """Rebuild a net from a packaged name such as "tiny", or from the path of a .ckpt or .safetensors file.
+
+    The net is on the CPU, in eval mode, in float32; ``net.config`` is the plain dict that rebuilds it. Averaged
+    (EMA) weights are preferred where the file has them. Raises FileNotFoundError if there is no such file,
+    ValueError if it is torn, is not a ReTracker checkpoint, or does not fit its own configuration.
+    """
+    path = resolve(source)
+    config, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_lightning(path)
+    try:
+        net = build_net(config)
+    except ValueError as error:
+        raise ValueError(f"{path}: its configuration cannot be built: {error}") from error
+    fill(net, tensors, str(path))
+    net.config = config
+    return net.eval()
+
+
+def resolve(source: str | Path) -> Path:
+    """The file that a packaged name or a path stands for; raises FileNotFoundError if there is none."""
+    packaged = {path.stem: path for path in _packaged()}
+    if str(source) in packaged:
+        return packaged[str(source)]
+    path = Path(source).expanduser()
+    if path.is_dir():
+        raise FileNotFoundError(f"{path} is a directory: give the file itself, such as {path / 'last.ckpt'}")
+    if not path.is_file():
+        names = ", ".join(sorted(packaged)) or "none in this installation"
+        raise FileNotFoundError(
+            f"there is no checkpoint {str(source)!r}: give a .ckpt or .safetensors file, "
+            f"or a packaged name ({names})"
+        )
+    return path
+
+
+def build_net(config: Mapping) -> nn.Module:
+    """Build a net from a nested mapping in which ``_target_`` names a class of ``retracker.models``.
+
+    Nested mappings with a ``_target_`` are built first, lists item by item; all else is handed over as it is.
+    Raises ValueError for a foreign target and for keys that the target does not take or lacks.
+    """
+    net = _build(config, "config")
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"config: expected a _target_ that builds a net, got a {type(net).__name__}")
+    return net
+
+
+def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy ``tensors`` into the net, all of them and nothing else; raises ValueError saying what differs."""
+    own = net.state_dict()
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    shapes = [
+        f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in own
+        if key in tensors and own[key].shape != tensors[key].shape
+    ]
+    faults = [
+        f"{what} {_enumerate(names)}"
+        for what, names in (("it lacks", missing), ("it also has", unexpected), ("shapes differ:", shapes))
+        if names
+    ]
+    if faults:
+        raise ValueError(f"{where}: its tensors are not those of its configuration: {'; '.join(faults)}")
+    net.load_state_dict(dict(tensors))
+
+
+def save_safetensors(net: nn.Module, config: Mapping, path: str | Path, *, half: bool = False) -> None:
+    """Write a net and the configuration that rebuilds it to one .safetensors file, atomically.
+
+    ``half`` stores float tensors as float16; ``load`` gives float32 again. Raises ValueError on overflow.
+    """
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
+    if half:
+        tensors = {key: _to_half(key, value) for key, value in tensors.items()}
+    blob = serialise(tensors, metadata={"format": "retracker", "config": json.dumps(_plain(config))})
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _unfinished(path)
+    try:
+        unfinished.write_bytes(blob)
+        _settle(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_atomically(checkpoint: object, path: str | Path) -> None:
+    """Save with torch under a temporary name, read it back, then rename: ``path`` is never half a file.
+
+    Raises ValueError if what was written cannot be loaded again; the previous file at ``path`` is then kept.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _unfinished(path)
+    try:
+        torch.save(checkpoint, unfinished)
+        read_torch(unfinished)
+        _settle(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def newest_valid(directory: str | Path) -> Path | None:
+    """The most recently written .ckpt file that can be loaded whole, or None if there is none to resume from.
+
+    Torn files are passed over with a warning that names them.
+    """
+    candidates = [(path.stat().st_mtime_ns, path) for path in Path(directory).glob("*.ckpt")]
+    for _, path in sorted(candidates, reverse=True):
+        try:
+            checkpoint = read_torch(path)
+        except ValueError as error:
+            warnings.warn(f"passed over: {error}", stacklevel=2)
+            continue
+        if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
+            return path
+        warnings.warn(f"passed over: {path} is not a checkpoint of a training run", stacklevel=2)
+    return None
+
+
+def read_torch(path: Path) -> object:
+    """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path}: not a whole torch file (cut off or damaged)") from error
+
+
+def _build(value: object, where: str) -> object:
+    if isinstance(value, Mapping):
+        foreign = [key for key in value if str(key).startswith("_") and key != "_target_"]
+        if foreign:
+            raise ValueError(f"{where}: {_enumerate(foreign)} means nothing here; only _target_ is known")
+        parts = {key: _build(part, f"{where}.{key}") for key, part in value.items() if key != "_target_"}
+        return _call(value["_target_"], parts, where) if "_target_" in value else parts
+    if isinstance(value, (list, tuple)):
+        return [_build(part, f"{where}[{index}]") for index, part in enumerate(value)]
+    return value
+
+
+def _call(target: object, parts: dict, where: str) -> object:
+    factory = _find(target, where)
+    accepted = inspect.signature(factory).parameters
+    required = {name for name, parameter in accepted.items() if parameter.default is inspect.Parameter.empty}
+    unknown, missing = sorted(parts.keys() - accepted.keys()), sorted(required - parts.keys())
+    if unknown:
+        raise ValueError(f"{where}: {target} takes no {_enumerate(unknown)}; it takes {', '.join(accepted)}")
+    if missing:
+        raise ValueError(f"{where}: {target} needs {_enumerate(missing)}")
+    return factory(**parts)
+
+
+def _find(target: object, where: str) -> type:
+    if not (isinstance(target, str) and target.startswith(MODELS)):
+        raise ValueError(f"{where}: only parts of {MODELS[:-1]} can be built, not {target!r}")
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{where}: there is no {target!r} (no module {error.name!r})") from error
+    # What a module of ours merely imported (torch, os) is as foreign as what it could have imported.
+    if not callable(found) or not getattr(found, "__module__", "").startswith(MODELS):
+        raise ValueError(f"{where}: there is no class {name!r} in {module_name}")
+    return found
+
+
+def _read_lightning(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    checkpoint = read_torch(path)
+    keys = sorted(map(str, checkpoint)) if isinstance(checkpoint, Mapping) else []
+    if "net_config" not in keys or "state_dict" not in keys:
+        found = f"it holds {_enumerate(keys)}" if keys else f"it holds a {type(checkpoint).__name__}"
+        raise ValueError(f"{path}: not a ReTracker checkpoint, which has net_config and state_dict; {found}")
+    tensors = {
+        key.removeprefix(PREFIX): value
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith(PREFIX)
+    }
+    averaged = checkpoint.get("ema_state_dict") or {}  # may leave out buffers, which are not averaged
+    return checkpoint["net_config"], tensors | {
+        key.removeprefix(PREFIX): value for key, value in averaged.items()
+    }
+
+
+def _read_safetensors(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
+    if metadata.get("format") != "retracker":
+        raise ValueError(f"{path}: not a ReTracker checkpoint: its metadata hold no configuration")
+    return json.loads(metadata["config"]), tensors
+
+
+def _packaged() -> Iterator[Path]:
+    for entry in resources.files("retracker.weights").iterdir():
+        if entry.name.endswith(".safetensors"):
+            yield Path(str(entry))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _to_half(key: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point():
+        return value
+    half = value.half()
+    if half.isinf().any() and not value.isinf().any():
+        raise ValueError(f"{key} does not fit in float16 (largest value {value.abs().max():.3g})")
+    return half
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.unfinished")  # always the same name: a killed run leaves at most one
+
+
+def _settle(unfinished: Path, path: Path) -> None:
+    descriptor = os.open(unfinished, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(unfinished, path)
+
+
+def _enumerate(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
