@@ -1,0 +1,92 @@
+"""XFeat (CVPR 2024) as a pyramid: its frozen maps at strides 8, 4 and 2, the finer two fused with a trained CNN."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from kornia.feature.xfeat import XFeatModel
+from torch import Tensor, nn
+
+from retracker.models.backbones.backbone import Backbone, freeze, pad_to_multiple
+from retracker.types import FeaturePyramid
+
+LARGEST_STRIDE = 32  # inside the trunk; the maps handed out are finer
+
+
+class XFeat(Backbone):
+    """Levels at strides 8, 4, 2. The coarsest is XFeat's own descriptor map plus a residual that starts at zero.
+
+    ``channels`` are those of the levels (the first is XFeat's 64), ``stem_channels`` those of the trained CNN at
+    stride 2; ``frozen`` keeps XFeat's own weights as they are.
+    """
+
+    strides = (8.0, 4.0, 2.0)
+    offsets = (0.5, 0.5, 0.5)
+    weights_name = "xfeat"
+
+    def __init__(self, channels: Sequence[int], stem_channels: int, frozen: bool) -> None:
+        super().__init__()
+        if len(channels) != 3 or channels[0] != Trunk.channels[0]:
+            raise ValueError(f"channels: expected [{Trunk.channels[0]}, c4, c2], got {list(channels)}")
+        self.channels = tuple(channels)
+        self.frozen = frozen
+        self.trunk = freeze(Trunk()) if frozen else Trunk()
+        _, trunk4, trunk2 = Trunk.channels
+        # A 3x3 convolution of stride 2 with padding 1 keeps the centre of cell 0 at 0.5 px, as the trunk's do.
+        self.stem = nn.Conv2d(3, stem_channels, 3, stride=2, padding=1)
+        self.fuse2 = nn.Conv2d(stem_channels + trunk2, channels[2], 3, padding=1)
+        self.down = nn.Conv2d(channels[2], stem_channels, 3, stride=2, padding=1)
+        self.fuse4 = nn.Conv2d(stem_channels + trunk4, channels[1], 3, padding=1)
+        self.residual = _zero_residual(channels[0])
+        self.train(self.training)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeaturePyramid:
+        """Encode RGB in [0, 1] of any size."""
+        image = pad_to_multiple(normalise(images), LARGEST_STRIDE)
+        with torch.no_grad() if self.frozen else nullcontext():
+            trunk8, trunk4, trunk2 = self.trunk(image.mean(1, keepdim=True))
+        map2 = self.fuse2(torch.cat([F.relu(self.stem(image)), trunk2], 1))
+        map4 = self.fuse4(torch.cat([F.relu(self.down(F.relu(map2))), trunk4], 1))
+        return self.pyramid([trunk8 + self.residual(trunk8), map4, map2], images)
+
+
+class Trunk(nn.Module):
+    """XFeat's network without its detector and its matcher: descriptor map, and activations at strides 4 and 2."""
+
+    channels = (64, 24, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = XFeatModel()
+        self.skip1 = whole.skip1
+        self.block1, self.block2, self.block3 = whole.block1, whole.block2, whole.block3
+        self.block4, self.block5, self.block_fusion = whole.block4, whole.block5, whole.block_fusion
+
+    def forward(self, gray: Float[Tensor, "B 1 H W"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Maps at strides 8, 4, 2. The finer two are taken before their ReLU, where their mean is about zero."""
+        x2 = self.block1[2].layer[:2](self.block1[:2](gray))
+        x4 = self.block1[3](F.relu(x2)) + self.skip1(gray)
+        x4 = self.block2[1].layer[:2](self.block2[0](x4))
+        x8 = self.block3(F.relu(x4))
+        x16 = self.block4(x8)
+        x32 = self.block5(x16)
+        size = x8.shape[-2:]
+        # As released: this up-sampling moves the maps by part of a cell, and the weights are trained with it.
+        up16, up32 = (F.interpolate(x, size, mode="bilinear", align_corners=False) for x in (x16, x32))
+        return self.block_fusion(x8 + up16 + up32), x4, x2
+
+
+def normalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+    """Remove mean and contrast of each image's gray version, as XFeat does; colours keep their differences."""
+    images = images.float()
+    variance, mean = torch.var_mean(images.mean(1, keepdim=True), dim=(2, 3), correction=0, keepdim=True)
+    return (images - mean) * (variance + 1e-5).rsqrt()  # 1e-5: InstanceNorm2d's, which XFeat is trained with
+
+
+def _zero_residual(channels: int) -> nn.Sequential:
+    last = nn.Conv2d(channels, channels, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), last)
