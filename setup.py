@@ -32,6 +32,7 @@ setup(
         "numpy>=1.26",
         "omegaconf>=2.3",
         "opencv-python-headless>=4.9",
+        "pillow>=10",
         "pytorch-lightning>=2.4",
         "rich>=13.7",
         "safetensors>=0.4.3",
@@ -45,7 +46,7 @@ setup(
         "flash": ["flash-attn>=2.6"],
     },
     packages=[*find_packages(include=["retracker", "retracker.*"]), "retracker.configs"],
-    # The yaml files lie at the top of the repository, where people edit them, and inside the package, where they are found.
+    # The yaml files lie at the top of the repository, where people edit them; installed, inside the package.
     package_dir={"retracker": "retracker", "retracker.configs": "configs"},
     package_data={
         "retracker": ["py.typed", "weights/*.safetensors", "weights/*.md"],

@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Train on one machine with all its GPUs (or, where there is none, its CPU):
+#
+#     bash run_a100.sh tracking [hydra overrides]
+#     bash run_a100.sh tracking data_root=/datasets data.batch_size=4 resume=auto
+#
+# With GPUs: model=base data=tracking_mix trainer=ddp. Without: model=tiny data=tracking_mix, to try a command before the cluster sees it.
+# Overrides come last and win. PYTHON names another interpreter than .venv/bin/python or python.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if [[ $# -eq 0 ]]; then
+    echo "usage: bash run_a100.sh EXPERIMENT [hydra overrides]; experiments: $(cd configs/experiment && echo *.yaml | sed 's/\.yaml//g')" >&2
+    exit 2
+fi
+experiment=$1
+shift
+
+if [[ -z "${PYTHON:-}" ]]; then
+    PYTHON=python
+    [[ ! -x .venv/bin/python ]] || PYTHON=.venv/bin/python
+fi
+num_gpus=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')
+if [[ "$num_gpus" -gt 0 ]]; then
+    setting=(model=base trainer=ddp)
+else
+    setting=(model=tiny)
+fi
+echo "$num_gpus GPUs: +experiment=$experiment ${setting[*]} data=tracking_mix $*"
+exec "$PYTHON" -m retracker.train "+experiment=$experiment" "${setting[@]}" data=tracking_mix "$@"

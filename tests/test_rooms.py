@@ -1,0 +1,148 @@
+"""Which room may import from which, and from whom outside. Change the table to change the architecture."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import retracker
+
+PACKAGE = Path(retracker.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+TENSORS = {"torch", "jaxtyping", "einops"}
+# Standard modules that reach files, the network, processes or the log.
+OUTSIDE = {
+    "glob",
+    "http",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "pickle",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "urllib",
+}
+DOORS = {"commands", "train", "eval", "__init__", "__main__"}  # may import everything; nobody imports them
+ROOMS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILES}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a room may import: ``rooms`` of retracker, ``packages``, and the standard library but ``never``."""
+
+    rooms: frozenset[str] | set[str]
+    packages: frozenset[str] | set[str]
+    never: frozenset[str] | set[str] = frozenset({"logging", "pickle"})
+
+
+TABLE = {
+    "types": Rule(set(), {"torch", "jaxtyping"}, OUTSIDE),
+    "geometry": Rule({"types"}, TENSORS, OUTSIDE),
+    "media": Rule({"types"}, TENSORS | {"numpy", "av", "cv2", "PIL"}),
+    "models": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
+    "models/backbones": Rule({"types", "geometry"}, TENSORS | {"timm", "kornia"}, OUTSIDE),
+    "models/layers/attention.py": Rule({"types", "geometry"}, TENSORS | {"flash_attn"}, OUTSIDE),
+    "losses": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
+    "metrics": Rule({"types", "geometry"}, TENSORS | {"numpy"}, OUTSIDE),
+    "data": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}),
+    "data/datamodule.py": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "pytorch_lightning"}),
+    "benchmarks": Rule(
+        {"types", "geometry", "metrics", "data", "media", "visualize"},
+        TENSORS | {"numpy", "cv2", "rich"},
+        {"pickle"},
+    ),
+    "inference": Rule({"types", "geometry", "models", "media", "checkpoint"}, TENSORS | {"numpy"}),
+    "training": Rule(
+        {"types", "models", "losses", "metrics", "visualize", "checkpoint"},
+        TENSORS | {"numpy", "pytorch_lightning", "rich"},
+        {"pickle"},
+    ),
+    "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2"}),
+    # pickle: for the name of the error that torch.load raises.
+    "checkpoint": Rule({"types", "models", "backbone_weights"}, {"torch", "safetensors"}, {"logging"}),
+    "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "timm", "huggingface_hub"}),
+    "weights": Rule(set(), set(), OUTSIDE),
+}
+
+
+def rule_of(file: str) -> Rule | None:
+    """The longest entry of the table that ``file`` lies under; None for a door, which may import all."""
+    found = [
+        entry for entry in TABLE if f"{file.removesuffix('.py')}/".startswith(f"{entry.removesuffix('.py')}/")
+    ]
+    if not found and file.split("/")[0].removesuffix(".py") in DOORS:
+        return None
+    assert found, f"{file} stands in no room of the table"
+    return TABLE[max(found, key=len)]
+
+
+def imported(source: str) -> Iterator[str]:
+    """The full name of everything a file imports: module and, behind ``from``, what is taken from it."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def broken_rules(file: str, source: str) -> list[str]:
+    """Each import of ``file`` (its path in the package) that its room's rule does not allow."""
+    rule, own = rule_of(file), file.split("/")[0].removesuffix(".py")
+    broken = []
+    for name in imported(source):
+        top, _, rest = name.partition(".")
+        inner = rest.partition(".")[0]
+        if top == "retracker":
+            room = inner if inner in ROOMS | set(TABLE) | DOORS else "__init__"
+            fine = room == own or (room not in DOORS if rule is None else room in rule.rooms)
+        elif rule is None:
+            fine = True
+        else:
+            fine = top in rule.packages or (top in sys.stdlib_module_names and top not in rule.never)
+        broken += [] if fine else [f"{file} may not import {name}"]
+    return broken
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_a_room_imports_only_through_its_doors(path):
+    assert broken_rules(path.relative_to(PACKAGE).as_posix(), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("types.py", "from retracker.geometry import coords"),
+        ("geometry/coords.py", "from pathlib import Path"),
+        ("models/tracker.py", "import logging"),
+        ("models/tracker.py", "import numpy as np"),
+        ("models/tracker.py", "import timm"),
+        ("models/coarse.py", "from retracker.data.synthetic import render"),
+        ("losses/focal.py", "from retracker.models import tracker"),
+        ("data/mixture.py", "import pytorch_lightning"),
+        ("data/mixture.py", "from retracker import training"),
+        ("training/module.py", "from retracker.data.datamodule import DataModule"),
+        ("training/module.py", "import hydra"),
+        ("benchmarks/runner.py", "from retracker.models.tracker import ReTracker"),
+        ("inference/clip.py", "from retracker import load"),
+        ("commands/track.py", "from retracker.train import main"),
+        ("checkpoint.py", "from retracker.training.module import TrackingModule"),
+    ],
+)
+def test_the_table_refuses_what_the_architecture_forbids(file, line):
+    assert len(broken_rules(file, line)) == 1
+
+
+def test_backbones_alone_may_know_the_model_libraries():
+    assert broken_rules("models/backbones/xfeat.py", "import kornia\nimport timm") == []
+
+
+def test_a_file_outside_every_room_is_refused():
+    with pytest.raises(AssertionError, match="no room"):
+        rule_of("helpers.py")
