@@ -1,0 +1,1 @@
+"""Numbers from arrays: how good a prediction is."""

@@ -1,0 +1,1 @@
+"""The Lightning side of training: steps, schedules, callbacks."""
