@@ -34,7 +34,7 @@ ROOMS = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in FILE
 
 @dataclass(frozen=True)
 class Rule:
-    """What a room may import: ``rooms`` of retracker, ``packages``, and the standard library but ``never``."""
+    """What a room may import: ``rooms`` of retracker, ``packages``, the standard library but ``never``."""
 
     rooms: frozenset[str] | set[str]
     packages: frozenset[str] | set[str]
