@@ -1,0 +1,1 @@
+"""The shell commands: argument parsing and files, thin."""

@@ -1,0 +1,166 @@
+"""Videos on disk <-> RGB tensors, frame by frame or whole, through FFmpeg's libraries (PyAV)."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import Colorspace
+from jaxtyping import UInt8
+from torch import Tensor
+
+from retracker.media.files import existing_file, replacing
+
+UNKNOWN_FPS = Fraction(25)  # for the rare container that does not say
+CONSTANT_QUALITY = "18"  # x264's scale, lower is better; at 18 most people see no loss
+BT_709 = 1  # the code of that standard's matrix, primaries and transfer curve: what browsers assume
+LIMITED_RANGE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file says of itself."""
+
+    height: int  # px, upright
+    width: int
+    fps: float
+    num_frames: int | None  # as its index declares; None when it has no index
+
+
+def read_video(path: str | Path, max_frames: int | None = None) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
+    """Read a whole video into memory, or its first ``max_frames`` frames; also its frames per second.
+
+    Raises what ``iterate_video`` raises.
+    """
+    frames = list(islice(iterate_video(path), max_frames))
+    return torch.stack(frames), probe(path).fps
+
+
+def iterate_video(path: str | Path) -> Iterator[UInt8[Tensor, "3 H W"]]:
+    """Decode a video frame by frame, upright and in the order of showing, holding one frame at a time.
+
+    Raises FileNotFoundError if the file is missing, ValueError if it is no video, has no frame, or breaks.
+    """
+    count = 0
+    try:
+        with av.open(str(existing_file(path))) as container:
+            stream = _video_stream(container, path)
+            stream.thread_type = "AUTO"
+            for frame in container.decode(stream):
+                yield _to_tensor(frame)
+                count += 1
+    except av.error.FFmpegError as error:
+        where = f"breaks after frame {count - 1}" if count else "cannot be read as a video"
+        raise ValueError(f"{path}: {where} ({_reason(error)})") from error
+    if count == 0:
+        raise ValueError(f"{path}: holds no frame that can be decoded")
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Look at a video's header and first frame. Raises what ``iterate_video`` raises."""
+    first = next(iterate_video(path))
+    with av.open(str(path)) as container:
+        stream = _video_stream(container, path)
+        fps = stream.average_rate or stream.guessed_rate or UNKNOWN_FPS
+        return VideoInfo(
+            height=first.shape[-2],
+            width=first.shape[-1],
+            fps=float(fps),
+            num_frames=stream.frames or None,
+        )
+
+
+def write_video(path: str | Path, frames: UInt8[Tensor, "T 3 H W"], fps: float | int) -> None:
+    """Write frames as H.264 in MP4, so that browsers play it. Raises ValueError if there is no frame."""
+    with VideoWriter(path, fps) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+class VideoWriter:
+    """An H.264 MP4 that grows frame by frame and takes its name only when it is complete.
+
+    ``with VideoWriter(path, fps) as writer: writer.write(frame)``. Odd sizes are padded to even ones, which
+    4:2:0 chroma needs, by repeating the last row or column. If the body raises, no file is left or replaced.
+    """
+
+    def __init__(self, path: str | Path, fps: float | int) -> None:
+        self.path, self.fps = Path(path), _valid_fps(fps)
+        self._session: AbstractContextManager[None] = nullcontext()
+        self._size: tuple[int, int] | None = None  # H, W of the first frame
+
+    def __enter__(self) -> "VideoWriter":
+        self._session = self._open()
+        self._session.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return self._session.__exit__(kind, error, trace)
+
+    def write(self, frame: UInt8[Tensor, "3 H W"]) -> None:
+        """Append one RGB frame. Raises ValueError if its size is not that of the first."""
+        size = (frame.shape[-2], frame.shape[-1])
+        if self._size is None:
+            self._size, self._stream = size, self._add_stream(size)
+        if size != self._size:
+            raise ValueError(f"{self.path}: expected frames of {self._size} (height, width), got {size}")
+        picture = av.VideoFrame.from_ndarray(_to_even(frame), format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        self._container.mux(self._stream.encode(picture))
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        web = {"movflags": "+faststart"}  # the index comes first, so that a browser can start at once
+        with replacing(self.path) as partial:
+            with av.open(str(partial), "w", format="mp4", options=web) as self._container:
+                yield
+                if self._size is None:
+                    raise ValueError(f"{self.path}: a video needs at least one frame, got none")
+                self._container.mux(self._stream.encode())
+
+    def _add_stream(self, size: tuple[int, int]) -> av.VideoStream:
+        stream = self._container.add_stream("libx264", rate=self.fps)
+        stream.height, stream.width = (side + side % 2 for side in size)
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": CONSTANT_QUALITY, "preset": "medium"}
+        context = stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = BT_709
+        context.color_range = LIMITED_RANGE
+        return stream
+
+
+def _video_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
+    if not container.streams.video:
+        raise ValueError(f"{path}: holds no video stream")
+    return container.streams.video[0]
+
+
+def _to_tensor(frame: av.VideoFrame) -> UInt8[Tensor, "3 H W"]:
+    pixels = frame.to_ndarray(format="rgb24")  # H W 3
+    # Phones film sideways and say so; rotation counts in degrees against the clock.
+    upright = np.rot90(pixels, k=round(frame.rotation / 90))
+    return torch.from_numpy(np.ascontiguousarray(upright)).permute(2, 0, 1).contiguous()
+
+
+def _to_even(frame: UInt8[Tensor, "3 H W"]) -> np.ndarray:
+    height, width = frame.shape[-2:]
+    padded = frame.cpu().permute(1, 2, 0).numpy()
+    return np.pad(padded, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _valid_fps(fps: float | int) -> Fraction:
+    if not 0 < fps < float("inf"):
+        raise ValueError(f"expected a positive number of frames per second, got {fps}")
+    return Fraction(fps).limit_denominator(1001)  # 29.97 is 30000/1001
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    return (error.strerror or type(error).__name__).lower()

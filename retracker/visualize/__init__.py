@@ -1,0 +1,1 @@
+"""Tracks, matches and heat maps drawn on frames."""
