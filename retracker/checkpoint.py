@@ -27,7 +27,7 @@ SHOWN = 4  # names shown in a message before it says "and n more"
 def load(source: str | Path) -> nn.Module:
     """Rebuild a net from a packaged name such as "tiny", or from the path of a .ckpt or .safetensors file.
 
-    The net is on the CPU, in eval mode, in float32; ``net.config`` is the plain dict that rebuilds it. Averaged
+    The net is on the CPU, in eval mode, in float32; ``net.config`` is the dict that rebuilds it. Averaged
     (EMA) weights are preferred where the file has them. Raises FileNotFoundError if there is no such file,
     ValueError if it is torn, is not a ReTracker checkpoint, or does not fit its own configuration.
     """
