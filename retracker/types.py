@@ -1,8 +1,8 @@
 """The nouns of the project: what a sample is, what a tracker remembers, what it predicts.
 
-Axes: B batch, T frames, N query points, C channels, H W pixels, K cells, L levels, M memory slots, F cached frames.
-Coordinates: ``xy`` is in pixels of the image it accompanies, x right, y down; (0, 0) is the upper-left corner of
-the upper-left pixel, so that pixel's centre is (0.5, 0.5).
+Axes: B batch, T frames, N query points, C channels, H W pixels, K cells, L levels, M memory slots,
+F cached frames, P pixels of a patch. Coordinates: ``xy`` is in pixels of the image it accompanies, x right,
+y down; (0, 0) is the upper-left corner of the upper-left pixel, so that pixel's centre is (0.5, 0.5).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ class TensorStruct:
             if isinstance(value, Tensor):
                 return fn(value, *rest)
             if isinstance(value, TensorStruct):
-                return value.map(fn, *rest)
+                return TensorStruct.map(value, fn, *rest)  # a FeatureLevel's own .map is its tensor
             if isinstance(value, tuple):
                 return tuple(visit(v, *r) for v, *r in zip(value, *rest, strict=True))
             return value
@@ -48,7 +48,7 @@ class TensorStruct:
 
 
 def where(mask: Bool[Tensor, "*B N"], yes: S, no: S) -> S:
-    """Choose, point by point, between two records of the same N points (every tensor starts with ``*B N``)."""
+    """Choose, point by point, between two records of N points (each tensor starts with ``*B N``)."""
     return yes.map(lambda a, b: torch.where(mask.reshape(*mask.shape, *[1] * (a.ndim - mask.ndim)), a, b), no)
 
 
@@ -84,7 +84,10 @@ class DenseFlow(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(TensorStruct):
-    """The random numbers one training clip may use; drawn with the sample, so they do not depend on the rank."""
+    """The random numbers of one training clip, drawn with the sample so that no rank or worker matters.
+
+    ``noise.map(lambda x: x[:, t])`` is that of one frame.
+    """
 
     choice: Float[Tensor, "*B T N"]  # uniform in [0, 1): where refinement starts
     jitter: Float[Tensor, "*B T N 2"]  # standard normal: how far that start is moved
@@ -152,18 +155,18 @@ class Estimate(TensorStruct):
 class TemporalMemory(TensorStruct):
     """What each point keeps of its past, in fixed-capacity rings, newest first."""
 
-    patches: tuple[Tensor, ...]  # per level: B N M P C, template-size patches
+    patches: tuple[Tensor, ...]  # per level: B N M P C in bf16, template-size patches
     tokens: Float[Tensor, "B N M C"]  # what the coarse matcher saw there
     gate: Float[Tensor, "B N M"]  # how sure the tracker was when it wrote the slot; 0 = empty
-    age: Float[Tensor, "B N M"]  # frames since the slot was written
+    written: Int[Tensor, "B N"]  # how many times a slot has been written
     keys: Float[Tensor, "B N L F D"]  # of the refiner's tokens in the last F frames, per level
     values: Float[Tensor, "B N L F D"]
-    filled: Int[Tensor, "B N"]  # how many of the F frames hold something
+    filled: Float[Tensor, "B N F"]  # 1 where that frame holds something
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackState(TensorStruct):
-    """All that crosses from frame to frame. Every tensor starts with B N, so points can be picked or added."""
+    """All that crosses from frame to frame; each tensor starts with B N, so points can be picked."""
 
     alive: Bool[Tensor, "B N"]  # born in this frame or before
     token: Float[Tensor, "B N C"]  # the query as the coarse matcher sees it
@@ -187,7 +190,8 @@ class FramePrediction(TensorStruct):
     refined: tuple[Estimate, ...]  # one per iteration, coarse level first
     levels: tuple[int, ...]  # the level of each entry of ``refined``
     anchor_cells: Float[Tensor, "B A classes"] | None = None
-    dense: Float[Tensor, "B N P 2"] | None = None  # px from the point to where each template pixel went
+    dense: Float[Tensor, "B N P 2"] | None = None  # px from ``xy`` to where each template pixel is now
+    dense_offsets: Float[Tensor, "P 2"] | None = None  # px from the query to each template pixel at birth
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """The one place where pixel coordinates become sampling coordinates."""
 
+from math import ceil
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
@@ -9,12 +11,14 @@ from retracker.types import FeatureLevel, Grid
 
 
 def sample(level: FeatureLevel, xy: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
-    """Bilinearly read a feature level at pixels ``xy`` of the frame; beyond the map its border is repeated."""
+    """Bilinearly read a feature level at pixels ``xy``; beyond the map its border is repeated."""
     height, width = level.map.shape[-2:]
     cell = (xy.float() - level.offset) / level.stride  # index of a cell; a cell's centre is a whole number
     size = cell.new_tensor([width, height])
     grid = (2 * cell + 1) / size - 1
-    values = F.grid_sample(level.map, grid[:, :, None].to(level.map.dtype), padding_mode="border", align_corners=False)
+    values = F.grid_sample(
+        level.map, grid[:, :, None].to(level.map.dtype), padding_mode="border", align_corners=False
+    )
     return values[..., 0].transpose(1, 2)  # B C N 1 -> B N C
 
 
@@ -30,9 +34,7 @@ def patch_offsets(radius: int, device: torch.device) -> Float[Tensor, "P 2"]:
     return torch.stack([x, y], dim=-1).reshape(-1, 2)
 
 
-def sample_patches(
-    level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int
-) -> Float[Tensor, "B N P C"]:
+def sample_patches(level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int) -> Float[Tensor, "B N P C"]:
     """Read a square patch of cells, one cell apart, centred on each of the pixels ``xy``."""
     around = xy[:, :, None] + patch_offsets(radius, xy.device) * level.stride  # B N P 2
     return sample(level, around.flatten(1, 2)).unflatten(1, around.shape[1:3])
@@ -47,7 +49,7 @@ def cell_centres(grid: Grid, device: torch.device) -> Float[Tensor, "K 2"]:
 
 
 def cell_index(grid: Grid, xy: Float[Tensor, "*B 2"]) -> tuple[Tensor, Bool[Tensor, "*B"]]:
-    """The cell nearest to each point (row by row, ``Int[*B]``), and whether the point lies in the grid at all."""
+    """The cell nearest to each point (``Int[*B]``, row by row), and whether the point is in the grid."""
     cell = ((xy - grid.offset) / grid.stride).round().long()
     limit = cell.new_tensor([grid.columns, grid.rows])
     inside = ((cell >= 0) & (cell < limit)).all(-1)
@@ -67,14 +69,13 @@ def grid_of(level: FeatureLevel, height: int, width: int) -> Grid:
 
 
 def _count(size: int, level: FeatureLevel) -> int:
-    return max(1, int(-((level.offset - size) // level.stride)))  # ceil((size - offset) / stride)
-    # A cell whose centre lies exactly on the border counts as outside.
+    return max(1, ceil((size - level.offset) / level.stride))  # a centre on the border is outside
 
 
 def rescale(
     xy: Float[Tensor, "*B 2"], size: tuple[int, int], new_size: tuple[int, int]
 ) -> Float[Tensor, "*B 2"]:
-    """Move points with their image from (height, width) ``size`` to ``new_size``: a pure ratio in raster pixels."""
+    """Move points with their image from (height, width) ``size`` to ``new_size``: a pure ratio."""
     (height, width), (new_height, new_width) = size, new_size
     return xy * xy.new_tensor([new_width / width, new_height / height])
 

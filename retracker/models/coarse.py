@@ -1,0 +1,140 @@
+"""Where in the whole frame? Each point is classified into one cell of a grid, or into the dustbin."""
+
+from math import log
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from retracker.geometry.coords import cell_centres, grid_of, patch_offsets
+from retracker.models.layers.attention import Block, mlp, rope_angles, zero_init
+from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid
+
+LONGEST = 128.0  # cells: the slowest RoPE channel turns once over this distance
+MAX_TEMPERATURE = 100.0  # as in CLIP: beyond it the soft-max is a hard one
+
+
+class CoarseMatcher(nn.Module):
+    """Compare each query with every cell of the frame.
+
+    Points never see each other: a query attends to its own memory and to the frame, nothing else. All blocks
+    start as identities, so that an untrained matcher is nearest neighbour in the backbone's features.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        level: int,
+        heads: int,
+        blocks: int,
+        pool: int,
+        window: int,
+        backend: str,
+    ) -> None:
+        super().__init__()
+        self.level, self.pool, self.window, self.heads = level, pool, window, heads
+        self.map_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
+        self.memory_block = Block(channels, heads, 2, "full")
+        self.query_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
+        self.decode_query = zero_init(nn.Linear(channels, channels))
+        self.decode_map = zero_init(nn.Linear(channels, channels))
+        self.temperature = nn.Parameter(torch.tensor(log(20.0)))
+        self.dustbin = mlp(channels, channels, 1)
+        # Cosines of unrelated cells lie near 0.4, of true matches near 0.9: start between, in logits.
+        self.dustbin_bias = nn.Parameter(torch.tensor(10.0))
+        self.belief = nn.Sequential(
+            nn.Linear(channels + 3, channels), nn.GELU(), zero_init(nn.Linear(channels, 2))
+        )
+
+    def encode(self, pyramid: FeaturePyramid) -> FeatureLevel:
+        """The frame's cells (padding cut off) after self-attention on a pooled map. Once per frame."""
+        level = pyramid.levels[self.level]
+        grid = grid_of(level, pyramid.height, pyramid.width)
+        cells = level.map[..., : grid.rows, : grid.columns]
+        pooled = F.avg_pool2d(cells, self.pool, ceil_mode=True, count_include_pad=False)
+        rows, columns = pooled.shape[-2:]
+        before = rearrange(pooled, "b c h w -> b (h w) c")
+        turn = self._turn(
+            cell_centres(Grid(rows=rows, columns=columns, stride=1.0, offset=0.0), cells.device)
+        )
+        tokens = before
+        for block in self.map_blocks:
+            tokens = block(tokens, tokens, turns=(turn, turn))
+        change = rearrange(tokens - before, "b (h w) c -> b c h w", h=rows)
+        change = F.interpolate(change, scale_factor=self.pool, mode="bilinear", align_corners=False)
+        encoded = cells + change[..., : grid.rows, : grid.columns]
+        return FeatureLevel(map=encoded, stride=level.stride, offset=level.offset)
+
+    def forward(
+        self,
+        token: Float[Tensor, "B N C"],
+        remembered: Float[Tensor, "B N M C"],
+        usable: Bool[Tensor, "B N M"],
+        xy: Float[Tensor, "B N 2"],
+        target: FeatureLevel,
+    ) -> tuple[Float[Tensor, "B N classes"], Grid, Estimate]:
+        """Class logits over the cells of ``target`` with the dustbin last, the grid, and the best match.
+
+        ``token`` and ``remembered`` describe the points, ``usable`` says which memories count; ``xy`` (px),
+        where each was last, only tells attention how far away a cell is.
+        """
+        rows, columns = target.map.shape[-2:]
+        grid = Grid(rows=rows, columns=columns, stride=target.stride, offset=target.offset)
+        cells = rearrange(target.map, "b c h w -> b (h w) c")
+        query = self._recall(token, remembered, usable)
+        turns = tuple(
+            self._turn((p - grid.offset) / grid.stride / self.pool)
+            for p in (xy, cell_centres(grid, xy.device))
+        )
+        for block in self.query_blocks:
+            query = block(query, cells, turns=turns)
+        cosine = torch.einsum(
+            "bnc,bkc->bnk",
+            F.normalize((query + self.decode_query(query)).float(), dim=-1),
+            F.normalize((cells + self.decode_map(cells)).float(), dim=-1),
+        )
+        scores = cosine * self.temperature.exp().clamp(max=MAX_TEMPERATURE)
+        # The dustbin competes with the mean cell, not with the sum: log(K) undoes the K of logsumexp.
+        dustbin = self.dustbin(query)[..., 0].float() + self.dustbin_bias + log(rows * columns)
+        logits = torch.cat([scores, dustbin[..., None]], dim=-1)
+        return logits, grid, self._estimate(query, scores, dustbin, grid)
+
+    def _recall(
+        self,
+        token: Float[Tensor, "B N C"],
+        remembered: Float[Tensor, "B N M C"],
+        usable: Bool[Tensor, "B N M"],
+    ) -> Float[Tensor, "B N C"]:
+        """Let each query look at what it was itself, in its birth frame and since."""
+        own = torch.cat([token[:, :, None], remembered.to(token.dtype)], dim=2)
+        seen = F.pad(usable, (1, 0), value=True)
+        recalled = self.memory_block(token.flatten(0, 1)[:, None], own.flatten(0, 1), seen.flatten(0, 1))
+        return recalled[:, 0].unflatten(0, token.shape[:2])
+
+    def _estimate(
+        self,
+        query: Float[Tensor, "B N C"],
+        scores: Float[Tensor, "B N K"],
+        dustbin: Float[Tensor, "B N"],
+        grid: Grid,
+    ) -> Estimate:
+        """The best cell, its position refined by expectation over the cells around it (sub-cell)."""
+        best = scores.argmax(-1)
+        cell = torch.stack([best % grid.columns, best // grid.columns], dim=-1)  # B N 2, (column, row)
+        around = cell[:, :, None] + patch_offsets(self.window, scores.device).long()  # B N P 2
+        limit = around.new_tensor([grid.columns, grid.rows])
+        inside = ((around >= 0) & (around < limit)).all(-1)
+        column, row = torch.minimum(around.clamp(min=0), limit - 1).unbind(-1)
+        near = scores.gather(-1, row * grid.columns + column).masked_fill(~inside, float("-inf"))
+        weight = near.softmax(-1)
+        xy = (weight[..., None] * (around * grid.stride + grid.offset)).sum(-2)
+        total = scores.logsumexp(-1)
+        evidence = torch.stack([scores.amax(-1) - total, total - dustbin, scores.amax(-1) - dustbin], dim=-1)
+        content = F.layer_norm(query.float(), query.shape[-1:])
+        belief = self.belief(torch.cat([content, 0.2 * evidence.detach()], dim=-1)).float()
+        return Estimate(xy=xy, certainty=belief[..., 0], occlusion=belief[..., 1])
+
+    def _turn(self, cell: Float[Tensor, "*B 2"]) -> tuple[Tensor, Tensor]:
+        return rope_angles(cell, self.decode_map.in_features // self.heads, LONGEST)

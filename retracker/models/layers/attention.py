@@ -1,0 +1,134 @@
+"""Attention with three back ends and rotary positions: full, linear (Katharopoulos et al. 2020) and flash."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+try:
+    from flash_attn import flash_attn_func
+except ImportError:  # an option on GPUs; only ``backend: flash`` asks for it
+    flash_attn_func = None
+
+Mask = Bool[Tensor, "#B #h #L S"]
+
+
+def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """Soft-max attention; ``mask`` is True where a query may look. All of shape B h L d."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def linear(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """Attention with feature map elu + 1: cost grows with L + S instead of L * S."""
+    q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
+    if mask is not None:
+        k = k * mask.transpose(-1, -2)  # one mask for all queries: B h 1 S -> B h S 1
+    context = torch.einsum("bhsd,bhse->bhde", k, v.float())
+    total = torch.einsum("bhld,bhd->bhl", q, k.sum(-2))
+    return (torch.einsum("bhld,bhde->bhle", q, context) / (total[..., None] + 1e-6)).to(v.dtype)
+
+
+def flash(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+    """The flash-attn package's kernel (half precision on GPU); masked calls use ``full``."""
+    if mask is not None or q.dtype == torch.float32:
+        return full(q, k, v, mask)
+    if flash_attn_func is None:
+        raise ValueError("attention backend 'flash' needs the package flash-attn; use 'full' without it")
+    return flash_attn_func(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {"full": full, "linear": linear, "flash": flash}
+
+
+def rope_angles(
+    positions: Float[Tensor, "*B A"], dim: int, longest: float
+) -> tuple[Float[Tensor, "*B D"], Float[Tensor, "*B D"]]:
+    """Cosines and sines that turn ``dim`` channels by positions on A axes (RoPE, Su et al. 2021).
+
+    The slowest channel pair turns once over ``longest``; positions are in the same unit. D = dim / 2.
+    """
+    axes = positions.shape[-1]
+    pairs = dim // (2 * axes)
+    steps = torch.arange(pairs, device=positions.device, dtype=torch.float32) / max(pairs - 1, 1)
+    frequency = 2 * torch.pi / longest * (longest / 4) ** steps  # from one turn to a turn every 4 units
+    angles = (positions.float()[..., None] * frequency).flatten(-2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(
+    x: Float[Tensor, "*B D2"], turn: tuple[Float[Tensor, "*#B D"], Float[Tensor, "*#B D"]]
+) -> Float[Tensor, "*B D2"]:
+    """Turn the channel pairs of ``x`` by angles from ``rope_angles``."""
+    cos, sin = (t.to(x.dtype) for t in turn)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class Attention(nn.Module):
+    """Multi-head attention of ``x`` to ``context``; its output layer starts at zero."""
+
+    def __init__(self, dim: int, heads: int, backend: str) -> None:
+        super().__init__()
+        if backend not in BACKENDS:
+            raise ValueError(f"attention backend {backend!r} is unknown; choose from {sorted(BACKENDS)}")
+        if dim % (4 * heads):
+            raise ValueError(f"attention of {dim} channels needs {dim} divisible by 4 x {heads} heads")
+        self.heads, self.backend = heads, backend
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = zero_init(nn.Linear(dim, dim))
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L C"],
+        context: Float[Tensor, "B S C"],
+        mask: Bool[Tensor, "B S"] | None = None,
+        turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> Float[Tensor, "B L C"]:
+        """``mask``: what of the context may be seen; ``turns``: RoPE of x and of context, L (or S) by d/2."""
+        q = rearrange(self.query(x), "b l (h d) -> b h l d", h=self.heads)
+        k, v = rearrange(self.key_value(context), "b s (two h d) -> two b h s d", two=2, h=self.heads)
+        if turns is not None:
+            q, k = (
+                rotate(y, tuple(t.unsqueeze(-3) for t in turn)) for y, turn in zip((q, k), turns, strict=True)
+            )
+        seen = None if mask is None else mask[:, None, None]
+        found = BACKENDS[self.backend](q, k, v, seen)
+        return self.out(rearrange(found, "b h l d -> b l (h d)"))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block whose residuals start at zero: at first it changes nothing."""
+
+    def __init__(self, dim: int, heads: int, expansion: int, backend: str) -> None:
+        super().__init__()
+        self.norm, self.norm_context = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, backend)
+        self.mlp = mlp(dim, expansion * dim, dim)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L C"],
+        context: Float[Tensor, "B S C"],
+        mask: Bool[Tensor, "B S"] | None = None,
+        turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    ) -> Float[Tensor, "B L C"]:
+        x = x + self.attention(self.norm(x), self.norm_context(context), mask, turns)
+        return x + self.mlp(x)
+
+
+def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
+    """LayerNorm, two layers, the last of them zero: for residuals and for heads that start neutral."""
+    return nn.Sequential(
+        nn.LayerNorm(channels), nn.Linear(channels, hidden), nn.GELU(), zero_init(nn.Linear(hidden, out))
+    )
+
+
+def zero_init(layer: nn.Linear) -> nn.Linear:
+    """Make a layer output zeros until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,204 @@
+"""ReTracker, to be read from top to bottom.
+
+Tracking is repeated matching: encode each frame once, match every point globally, keep the match or the
+previous position, refine from local correlation with a memory of the point's own past. Points never see each
+other, and no frame sees the future.
+"""
+
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from retracker.geometry.coords import sample, sample_patches
+from retracker.models.memory import push_context
+from retracker.types import (
+    Estimate,
+    FeaturePyramid,
+    FramePrediction,
+    Grid,
+    Noise,
+    Prediction,
+    Queries,
+    TrackState,
+    where,
+)
+
+SURE = 10.0  # logit: what is known of a point in the frame in which it is given
+
+
+class ReTracker(nn.Module):
+    """Track any point online: find it coarsely in the whole frame, then refine it from memory."""
+
+    def __init__(  # noqa: PLR0913 -- five parts and three numbers
+        self,
+        backbone: nn.Module,
+        coarse: nn.Module,
+        memory: nn.Module,
+        refiner: nn.Module,
+        choice: nn.Module,
+        image_size: int,
+        visible_threshold: float,
+        detach_after: int,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.coarse, self.choice = backbone, coarse, choice
+        self.refiner, self.memory = refiner, memory
+        self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
+        self.visible_threshold = visible_threshold
+        self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
+
+    def forward(
+        self,
+        video: UInt8[Tensor, "B T 3 H W"],
+        queries: Queries,
+        anchors: Float[Tensor, "B A 2"] | None = None,
+        noise: Noise | None = None,
+        seen: Bool[Tensor, "B T N"] | None = None,
+    ) -> Prediction:
+        """Track the queries (px) forward through a clip, one frame after another.
+
+        ``anchors`` are points of frame 0 that only take part in coarse matching. In training ``noise`` turns
+        the random options on, and ``seen`` (true visibility) decides what is remembered.
+        """
+        pyramid = self.encode(rearrange(video, "b t c h w -> (b t) c h w"))
+        pyramid = pyramid.map(lambda x: x.unflatten(0, video.shape[:2]))
+        state, frames = None, []
+        for t in range(video.shape[1]):
+            features = pyramid.map(lambda x, t=t: x[:, t])
+            if t == 0 and anchors is not None:
+                anchor_tokens = sample(features.matching, anchors)
+            if state is not None and self.detach_after and t % self.detach_after == 0:
+                state = state.detach()
+            now = None if noise is None else noise.map(lambda x, t=t: x[:, t])
+            truth = None if seen is None else seen[:, t]
+            frame, state = self.step(features, state, queries.xy, queries.frame == t, now, truth)
+            if anchors is not None:
+                cells = self.match_tokens(features, anchor_tokens, anchors)[0]
+                frame = replace(frame, anchor_cells=cells)
+            frames.append(frame)
+        return summarize(frames)
+
+    def encode(self, images: UInt8[Tensor, "B 3 H W"]) -> FeaturePyramid:
+        """Everything that is computed of a frame before any point is looked at."""
+        pyramid = self.backbone(images.float() / 255)
+        return replace(pyramid, matching=self.coarse.encode(pyramid))
+
+    def step(
+        self,
+        features: FeaturePyramid,
+        state: TrackState | None,
+        xy: Float[Tensor, "B N 2"],
+        born: Bool[Tensor, "B N"],
+        noise: Noise | None = None,
+        seen: Bool[Tensor, "B N"] | None = None,
+    ) -> tuple[FramePrediction, TrackState]:
+        """Find every point in one frame; points that are ``born`` here start at ``xy``."""
+        state = self.admit(features, state, xy, born)
+        memory = state.memory if noise is None else self.memory.forget(state.memory, noise.drop)
+        cells, grid, coarse = self.coarse(
+            state.token, memory.tokens, memory.gate > 0, state.last.xy, features.matching
+        )
+        start = self.choice(cells, grid, coarse, state.last, noise)
+        refined, keys, values, token = self.refiner(replace(state, memory=memory), features, start)
+        found = where(born, state.last, refined[-1])
+        write = None if seen is None else seen | born
+        state = self.remember(features, state, found, noise, write)
+        state = replace(state, memory=push_context(state.memory, keys, values, state.alive))
+        frame = FramePrediction(
+            **self.answer(found, state.alive, born, xy),
+            supervised=state.alive & ~born,
+            cells=cells,
+            grid=grid,
+            coarse=coarse,
+            refined=refined,
+            levels=self.refiner.level_of_iteration,
+            **self.refiner.dense(token, features.levels[-1]),
+        )
+        return frame, state
+
+    def admit(
+        self,
+        features: FeaturePyramid,
+        state: TrackState | None,
+        xy: Float[Tensor, "B N 2"],
+        born: Bool[Tensor, "B N"],
+    ) -> TrackState:
+        """Describe the points that start in this frame and give them their place in the state."""
+        if state is not None and not born.any():
+            return state
+        fresh = self.empty_state(features, xy)
+        state = fresh if state is None else state
+        return where(born, replace(fresh, alive=torch.ones_like(born)), state)
+
+    def empty_state(self, features: FeaturePyramid, xy: Float[Tensor, "B N 2"]) -> TrackState:
+        """A state in which nobody is alive yet, and everybody would start at ``xy``."""
+        token = sample(features.matching, xy)
+        templates = tuple(sample_patches(x, xy, self.refiner.template_radius) for x in features.levels)
+        sure = torch.full_like(xy[..., 0], SURE)
+        return TrackState(
+            alive=torch.zeros_like(sure, dtype=torch.bool),
+            token=token,
+            templates=templates,
+            last=Estimate(xy=xy, certainty=sure, occlusion=-sure),
+            velocity=torch.zeros_like(xy),
+            memory=self.memory.empty(templates, token, self.refiner.dim, len(templates)),
+        )
+
+    def remember(
+        self,
+        features: FeaturePyramid,
+        state: TrackState,
+        found: Estimate,
+        noise: Noise | None,
+        write: Bool[Tensor, "B N"] | None,
+    ) -> TrackState:
+        """Keep what was seen where the tracker is sure, or where told to; positions carry no gradient."""
+        found = found.detach()
+        sure = probability(found) if write is None else write.float()
+        place = found.xy if noise is None else self.memory.misplace(found.xy, noise.drop, noise.jitter)
+        memory = self.memory.write(
+            state.memory, features, place, sure * state.alive, self.refiner.template_radius
+        )
+        last = where(state.alive, found, state.last)
+        return replace(state, last=last, velocity=last.xy - state.last.xy, memory=memory)
+
+    def answer(
+        self,
+        found: Estimate,
+        alive: Bool[Tensor, "B N"],
+        born: Bool[Tensor, "B N"],
+        xy: Float[Tensor, "B N 2"],
+    ) -> dict[str, Tensor]:
+        """What users see: the query itself at its birth (sure) and before (hidden), then what was found."""
+        old = alive & ~born
+        return {
+            "xy": torch.where(old[..., None], found.xy, xy),
+            "visible": born | (old & (probability(found) > self.visible_threshold)),
+            "confidence": born + old * found.certainty.sigmoid(),
+        }
+
+    def match_tokens(
+        self, features: FeaturePyramid, token: Float[Tensor, "B N C"], xy: Float[Tensor, "B N 2"]
+    ) -> tuple[Float[Tensor, "B N classes"], Grid, Estimate]:
+        """Match points that have no memory, given only what they looked like and where they were (px)."""
+        nothing = token[:, :, :0, None].transpose(2, 3)  # B N 0 1
+        usable = nothing[..., 0].bool()
+        return self.coarse(token, nothing.expand(-1, -1, -1, token.shape[-1]), usable, xy, features.matching)
+
+
+def probability(found: Estimate) -> Float[Tensor, "B N"]:
+    """How probable it is that a point is visible and close to where it was found."""
+    return found.certainty.sigmoid() * (1 - found.occlusion.sigmoid())
+
+
+def summarize(frames: list[FramePrediction]) -> Prediction:
+    """Put the answers of all frames on one time axis."""
+    return Prediction(
+        tracks=torch.stack([frame.xy for frame in frames], dim=1),
+        visible=torch.stack([frame.visible for frame in frames], dim=1),
+        confidence=torch.stack([frame.confidence for frame in frames], dim=1),
+        frames=tuple(frames),
+    )
