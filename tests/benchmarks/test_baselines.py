@@ -10,7 +10,7 @@ SHIFT = torch.tensor([1.3, -0.7])  # px per frame
 
 
 def scene(num_frames, height=96, width=112):
-    """A smooth random texture that moves by SHIFT per frame, rendered from the formula at every pixel's centre."""
+    """A smooth random texture that moves by SHIFT per frame, evaluated at every pixel's centre."""
     rng = np.random.default_rng(0)
     texture = cv2.GaussianBlur(rng.uniform(0, 255, (256, 256)).astype(np.float32), (0, 0), 2.0)
     texture = (texture - texture.min()) / (texture.max() - texture.min()) * 255
