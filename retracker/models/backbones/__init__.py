@@ -1,1 +1,1 @@
-"""Image encoders: each turns frames into L2-normalised maps, coarse to fine, that know where their cells lie."""
+"""Image encoders: each turns frames into L2-normalised maps, coarse to fine, whose cells know their place."""

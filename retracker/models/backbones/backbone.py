@@ -1,6 +1,7 @@
-"""What every backbone shares: frozen batch statistics, zero padding, and maps that know where their cells lie."""
+"""What every backbone shares: frozen batch statistics, padding, maps with their geometry."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,17 +11,31 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from retracker.types import FeatureLevel, FeaturePyramid
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightTarget:
+    """A part of a backbone for which weights have been released, and where they can be found."""
+
+    name: str  # also the stem of a local file
+    module: nn.Module
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # released key names -> the module's
+    package: str | None = None  # an installed package that carries them as weights/<name>.pt
+    hub_id: str | None = None  # a repository of the Hugging Face hub with model.safetensors
+
 
 class Backbone(nn.Module):
-    """An image encoder; ``channels``, ``strides`` and ``offsets`` describe its levels, coarse to fine.
-
-    ``weights_name`` says which released weights fit (see ``retracker.backbone_weights``).
-    """
+    """An image encoder; ``channels``, ``strides`` and ``offsets`` describe its levels, coarse to fine."""
 
     channels: tuple[int, ...]
     strides: tuple[float, ...]
     offsets: tuple[float, ...]
-    weights_name: str
+
+    def weight_targets(self) -> tuple[WeightTarget, ...]:
+        """The parts that can start from released weights."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch the mode, but never let batch statistics move: a frame must not depend on its batch."""
@@ -39,6 +54,18 @@ class Backbone(nn.Module):
         return FeaturePyramid(levels=levels, height=image.shape[-2], width=image.shape[-1])
 
 
+class ImageNetNormalise(nn.Module):
+    """Bring RGB in [0, 1] to the mean and deviation that ImageNet models are trained with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
+        return (images - self.mean) / self.std
+
+
 def pad_to_multiple(image: Float[Tensor, "B C H W"], multiple: int) -> Float[Tensor, "B C h w"]:
     """Append zero rows at the bottom and zero columns at the right up to the next multiple."""
     height, width = image.shape[-2:]
@@ -47,21 +74,32 @@ def pad_to_multiple(image: Float[Tensor, "B C H W"], multiple: int) -> Float[Ten
 
 def freeze(module: nn.Module) -> nn.Module:
     """Take every parameter of a module out of training."""
-    return module.requires_grad_(False)  # noqa: FBT003
+    return module.requires_grad_(requires_grad=False)
 
 
-def shift_map(level: Float[Tensor, "B C H W"], cells: float) -> Float[Tensor, "B C H W"]:
-    """Read a map ``cells`` further right and down (bilinearly, the border is repeated): its centres move there."""
-    for dim in (-1, -2):
-        level = _shift_axis(level, cells, dim)
-    return level
+def resample(
+    level: Float[Tensor, "B C H W"], size: tuple[int, int], ratio: float, shift: float
+) -> Float[Tensor, "B C h w"]:
+    """Bilinearly read a map at its cells ``ratio * i + shift``; beyond the map its border is repeated.
+
+    A level of (stride, offset) (s, o) is read at the cells of (s', o') with ratio s'/s and shift (o' - o)/s.
+    """
+    rows = _resample_axis(level, size[0], ratio, shift, dim=-2)
+    return _resample_axis(rows, size[1], ratio, shift, dim=-1)
 
 
-def _shift_axis(level: Tensor, cells: float, dim: int) -> Tensor:
-    size = level.shape[dim]
-    at = (torch.arange(size, device=level.device, dtype=torch.float32) + cells).clamp(0, size - 1)
-    low = at.floor().long().clamp(max=max(size - 2, 0))
-    weight = (at - low).to(level.dtype)
-    weight = weight[:, None] if dim == -2 else weight
-    high = (low + 1).clamp(max=size - 1)
+def zero_residual(channels: int, hidden: int) -> nn.Sequential:
+    """A small convolutional correction to a map that starts as nothing."""
+    last = nn.Conv2d(hidden, channels, 1)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Conv2d(channels, hidden, 3, padding=1), nn.ReLU(), last)
+
+
+def _resample_axis(level: Tensor, count: int, ratio: float, shift: float, dim: int) -> Tensor:
+    last = level.shape[dim] - 1
+    at = (torch.arange(count, device=level.device, dtype=torch.float32) * ratio + shift).clamp(0, last)
+    low = at.floor().long()
+    weight = (at - low).to(level.dtype).reshape([-1, 1] if dim == -2 else [-1])
+    high = (low + 1).clamp(max=last)
     return torch.lerp(level.index_select(dim, low), level.index_select(dim, high), weight)

