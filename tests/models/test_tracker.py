@@ -1,0 +1,202 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from jaxtyping import TypeCheckError
+from omegaconf import OmegaConf
+
+from retracker.checkpoint import build_net
+from retracker.types import Noise, Queries
+
+CONFIGS = str(Path(__file__).parents[2] / "configs")
+
+
+@pytest.fixture
+def moved(net):
+    """A net whose zero-initialised layers have been shaken: with zeros many properties hold for nothing."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.requires_grad:
+                parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
+    return net.eval()
+
+
+@pytest.fixture
+def noise(batch):
+    b, t, n = batch.visible.shape
+    g = torch.Generator().manual_seed(2)
+    return Noise(
+        choice=torch.rand(b, t, n, generator=g),
+        jitter=torch.randn(b, t, n, 2, generator=g),
+        drop=torch.rand(b, t, n, generator=g),
+    )
+
+
+def some(queries, index):
+    return Queries(xy=queries.xy[:, index], frame=queries.frame[:, index])
+
+
+def test_shapes_and_stages(net, batch):
+    p = net(batch.video, batch.queries)
+    assert p.tracks.shape == batch.tracks.shape
+    frame = p.frames[1]
+    assert frame.cells.shape[-1] == frame.grid.rows * frame.grid.columns + 1 == 65
+    assert len(frame.refined) == len(frame.levels) == sum(net.refiner.iterations)
+
+
+def test_the_past_does_not_see_the_future(moved, batch):
+    whole = moved(batch.video, batch.queries)
+    changed = batch.video.clone()
+    changed[:, 3:] = 255 - changed[:, 3:]
+    other = moved(changed, batch.queries)
+    torch.testing.assert_close(other.tracks[:, :3], whole.tracks[:, :3], atol=1e-4, rtol=0)
+    torch.testing.assert_close(other.confidence[:, :3], whole.confidence[:, :3], atol=1e-5, rtol=0)
+    assert not torch.allclose(other.tracks[:, 3:], whole.tracks[:, 3:], atol=1e-2)
+
+
+def test_streaming_equals_clip(moved, batch):
+    state, found = None, []
+    for t in range(batch.video.shape[1]):
+        features = moved.encode(batch.video[:, t])
+        frame, state = moved.step(features, state, batch.queries.xy, batch.queries.frame == t)
+        found.append(frame.xy)
+    # Convolutions over another batch size round differently: 1e-3 px.
+    torch.testing.assert_close(
+        torch.stack(found, 1), moved(batch.video, batch.queries).tracks, atol=1e-3, rtol=0
+    )
+
+
+def test_a_point_alone_is_tracked_as_among_others(moved, batch):
+    together = moved(batch.video, batch.queries)
+    for n in (0, 3):
+        alone = moved(batch.video, some(batch.queries, [n]))
+        torch.testing.assert_close(alone.tracks[:, :, 0], together.tracks[:, :, n], atol=1e-3, rtol=0)
+        torch.testing.assert_close(alone.confidence[:, :, 0], together.confidence[:, :, n], atol=1e-4, rtol=0)
+
+
+def test_points_do_not_depend_on_their_order(moved, batch):
+    order = torch.randperm(batch.tracks.shape[2], generator=torch.Generator().manual_seed(0))
+    shuffled = moved(batch.video, some(batch.queries, order))
+    torch.testing.assert_close(
+        shuffled.tracks, moved(batch.video, batch.queries).tracks[:, :, order], atol=1e-3, rtol=0
+    )
+
+
+def test_a_point_is_its_query_at_birth_and_hidden_before(moved, batch):
+    queries = replace(batch.queries, frame=torch.full_like(batch.queries.frame, 2))
+    p = moved(batch.video, queries)
+    assert torch.equal(p.tracks[:, :3], queries.xy[:, None].expand(-1, 3, -1, -1))
+    assert p.visible[:, 2].all() and (p.confidence[:, 2] == 1).all()
+    assert not p.visible[:, :2].any() and (p.confidence[:, :2] == 0).all()
+    supervised = torch.stack([f.supervised for f in p.frames], 1)
+    assert not supervised[:, :3].any() and supervised[:, 3:].all()
+
+
+def test_a_late_query_is_tracked_as_if_the_video_began_with_it(moved, batch):
+    late = replace(batch.queries, frame=torch.full_like(batch.queries.frame, 2))
+    first = replace(batch.queries, frame=torch.zeros_like(batch.queries.frame))
+    torch.testing.assert_close(
+        moved(batch.video, late).tracks[:, 2:], moved(batch.video[:, 2:], first).tracks, atol=1e-3, rtol=0
+    )
+
+
+def test_nothing_is_ever_nan_even_for_points_on_the_border(moved, batch):
+    corners = torch.tensor(
+        [[0.0, 0.0], [64.0, 64.0], [63.9, 0.1], [0.0, 64.0], [32.0, 0.0], [1.0, 1.0], [9, 9]]
+    )
+    queries = replace(batch.queries, xy=corners.expand(2, -1, -1))
+    p = moved(torch.zeros_like(batch.video), queries)
+    assert p.tracks.isfinite().all() and p.confidence.isfinite().all()
+
+
+def test_any_frame_size_is_taken_and_padding_is_no_cell(moved, batch):
+    p = moved(batch.video[..., :51, :45], replace(batch.queries, xy=batch.queries.xy.clamp(max=44)))
+    grid = p.frames[0].grid
+    last = (grid.columns - 1) * grid.stride + grid.offset, (grid.rows - 1) * grid.stride + grid.offset
+    assert last[0] < 45 <= last[0] + grid.stride and last[1] < 51 <= last[1] + grid.stride
+    assert p.frames[0].cells.shape[-1] == grid.rows * grid.columns + 1
+
+
+def test_an_untrained_net_does_not_move_points_but_already_matches(net, batch):
+    still = batch.video[:, :1].expand(-1, 3, -1, -1, -1)
+    queries = replace(batch.queries, frame=torch.zeros_like(batch.queries.frame))
+    torch.testing.assert_close(net.eval()(still, queries).tracks[:, -1], queries.xy)
+
+
+def test_every_parameter_learns(net, batch, noise):
+    """Zero-initialised layers hide what lies before them; after three steps nothing may be hidden."""
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-2)
+    height, width = batch.video.shape[-2:]
+    y, x = torch.meshgrid(torch.arange(10.0, height, 20), torch.arange(10.0, width, 20), indexing="ij")
+    anchors = torch.stack([x, y], -1).reshape(1, -1, 2).expand(2, -1, -1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        p = net(batch.video, batch.queries, anchors=anchors, noise=noise, seen=batch.visible)
+        sum(stand_in_loss(frame) for frame in p.frames).backward()
+        optimizer.step()
+    untouched = [
+        name
+        for name, x in net.named_parameters()
+        if x.requires_grad and (x.grad is None or not x.grad.abs().max() > 0)
+    ]
+    assert untouched == []
+
+
+def stand_in_loss(frame):
+    terms = [frame.cells.logsumexp(-1) - frame.cells[..., -1], frame.anchor_cells.logsumexp(-1)]
+    for e in (frame.coarse, *frame.refined):
+        terms += [0.01 * e.xy.sin().sum(-1), e.certainty.square() - e.certainty, e.occlusion.exp()]
+    return sum(term.mean() for term in terms)
+
+
+def test_training_noise_changes_the_result_and_its_absence_does_not(moved, batch, noise):
+    quiet = moved(batch.video, batch.queries)
+    assert torch.equal(moved(batch.video, batch.queries).tracks, quiet.tracks)
+    loud = moved(batch.video, batch.queries, noise=noise)
+    assert not torch.allclose(loud.tracks, quiet.tracks, atol=1e-3)
+    again = moved(batch.video, batch.queries, noise=noise)
+    assert torch.equal(again.tracks, loud.tracks)
+
+
+def test_gradients_stop_where_memory_is_detached(net, batch):
+    """With detach_after 1 the last frame's loss cannot reach the first frame's features through the state."""
+    net.detach_after = 1
+    images = batch.video.float().requires_grad_()
+    features = [net.backbone(images[:, t] / 255) for t in range(2)]
+    features = [replace(f, matching=net.coarse.encode(f)) for f in features]
+    born = torch.ones_like(batch.queries.frame, dtype=torch.bool)
+    _, state = net.step(features[0], None, batch.queries.xy, born)
+    frame, _ = net.step(features[1], state.detach(), batch.queries.xy, ~born)
+    frame.cells.sum().backward()
+    assert images.grad[:, 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("size", ["small", "base"])
+def test_the_larger_sizes_build_and_run(size, batch):
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        cfg = compose("train", overrides=[f"model={size}"])
+    torch.manual_seed(0)
+    net = build_net(OmegaConf.to_container(cfg.model, resolve=True)).eval()
+    with torch.inference_mode():
+        whole = net(batch.video[:, :3], batch.queries)
+        changed = batch.video[:, :3].clone()
+        changed[:, 2] = 0
+        assert torch.equal(net(changed, batch.queries).tracks[:, :2], whole.tracks[:, :2])
+        alone = net(batch.video[:, :3], some(batch.queries, [1]))
+    torch.testing.assert_close(alone.tracks[:, :, 0], whole.tracks[:, :, 1], atol=1e-3, rtol=0)
+    assert whole.tracks.isfinite().all()
+
+
+def test_a_wrong_shape_is_refused_by_name(net, batch):
+    with pytest.raises(TypeCheckError, match="'video'"):
+        net(batch.video[:, 0], batch.queries)
+
+
+def test_a_wrong_field_is_refused_by_name(batch):
+    with pytest.raises(TypeCheckError, match="'xy'"):
+        Queries(xy=torch.zeros(2, 6, 3), frame=torch.zeros(2, 6, dtype=torch.long))
+    with pytest.raises(TypeCheckError, match="'tracks'"):
+        replace(batch, tracks=batch.tracks[:, :2])
