@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +27,15 @@ class Tracked(TensorStruct):
 
 # (video UInt8[T 3 H W], queries Float[N 3] = (t, x, y) px) -> Tracked, in pixels of the video it was given
 Tracker = Callable[[Tensor, Tensor], Tracked]
+
+
+@runtime_checkable
+class Clips(Protocol):
+    """The unbatched clips of one group: a Dataset, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> VideoSample: ...
 
 
 def score_clip(sample: VideoSample, tracked: Tracked, query_mode: str = "first") -> dict[str, float]:

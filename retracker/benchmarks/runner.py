@@ -6,9 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torch.utils.data import Dataset
-
-from retracker.benchmarks.protocol import Tracked, Tracker, queries_txy, score_clip
+from retracker.benchmarks.protocol import Clips, Tracked, Tracker, queries_txy, score_clip
 from retracker.types import VideoSample
 
 logger = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ class Mean:
 
 def run(
     trackers: Mapping[str, Tracker],
-    groups: Mapping[str, Dataset],
+    groups: Mapping[str, Clips],
     query_mode: str,
     watch: Sequence[Watcher] = (),
 ) -> list[ClipScore]:

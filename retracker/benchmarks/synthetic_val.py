@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch.utils.data import Dataset
-
+from retracker.benchmarks.protocol import Clips
 from retracker.data.synthetic.validation import synthetic_val
 
 
-def clips(groups: Sequence[str], *, quick: bool) -> Mapping[str, Dataset]:
+def clips(groups: Sequence[str], *, quick: bool) -> Mapping[str, Clips]:
     """The clips of each group, by name ("easy", "medium", "hard"); ``quick`` takes the first few of each.
 
     Raises ValueError for a group that does not exist.
