@@ -9,7 +9,7 @@ OUT=outputs/quickstart
 LAST="$OUT/checkpoints/last.ckpt"
 
 section() { printf '\n==== %s   [%d s]\n\n' "$1" "$SECONDS"; }
-evaluate() { "$PYTHON" -m retracker.eval benchmark=synthetic_val benchmark.quick=true "$@"; }
+evaluate() { "$PYTHON" -m retracker.eval benchmark=synthetic_val quick=true "$@"; }
 
 source scripts/install.sh
 section "1/5 Install into ${RETRACKER_VENV:-.venv} (once)"
