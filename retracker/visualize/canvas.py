@@ -1,0 +1,127 @@
+"""Drawing primitives on RGB arrays: antialiased marks with opacity at sub-pixel positions, and text."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+SUBPIXEL_BITS = 4  # OpenCV takes fixed-point positions with this many fractional bits
+FAR_PX = 30_000.0  # beyond this, fixed-point positions overflow
+RIM = 0.25  # of a dot, as a share of its radius
+INK = (16, 16, 20)
+PAPER = (245, 245, 245)
+
+Colour = tuple[int, int, int]
+
+
+def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A writable copy of an image, channels last, as OpenCV wants it."""
+    return np.array(image.detach().cpu().permute(1, 2, 0).numpy(), order="C")
+
+
+def to_image(array: UInt8[np.ndarray, "h w 3"]) -> UInt8[Tensor, "3 h w"]:
+    return torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
+
+
+def mark_size(height: int, width: int) -> float:
+    """The radius of a point's mark in pixels, in proportion to the image."""
+    return max(2.6, 0.0085 * (height * width) ** 0.5)
+
+
+def rainbow(xy: Float[np.ndarray, "n 2"], height: int, width: int) -> list[Colour]:
+    """One colour per point, so that neighbours look alike and far points differ: hue follows the position."""
+    along = 0.8 * xy[:, 1] / height + 0.2 * xy[:, 0] / width
+    hue = 170 * np.clip(along, 0, 1)  # OpenCV's hues end at 180; stop before red returns
+    tint = np.stack([hue, np.full_like(hue, 190), np.full_like(hue, 255)], axis=-1)
+    colours = cv2.cvtColor(tint[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0] if len(xy) else []
+    return [tuple(int(c) for c in colour) for colour in colours]
+
+
+def dim(image: UInt8[np.ndarray, "h w 3"], strength: float) -> UInt8[np.ndarray, "h w 3"]:
+    """Fade an image towards its dark grey version, so that marks stand out; 0 leaves it as it is."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+    return ((1 - strength) * image + strength * 0.35 * grey).round().astype(np.uint8)
+
+
+class Layer:
+    """Antialiased marks with opacity, drawn on their own sheet and laid onto an image in one go.
+
+    Its methods draw in place; what comes later lies on top.
+    """
+
+    def __init__(self, height: int, width: int) -> None:
+        self._colour = np.zeros((height, width, 3), np.uint8)
+        self._opacity = np.zeros((height, width), np.uint8)
+
+    def line(self, ends: Sequence[Sequence[float]], colour: Colour, thickness: int, opacity: float) -> None:
+        """Draw a segment between two positions (raster px)."""
+        start, end = (_fixed(xy) for xy in ends)
+        # The colour reaches beyond the antialiased edge, which lies in the opacity alone.
+        cv2.line(self._colour, start, end, colour, thickness + 2, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.line(self._opacity, start, end, int(255 * opacity), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    def dot(self, xy: Sequence[float], radius: float, colour: Colour) -> None:
+        """Draw a filled disc with a soft dark rim."""
+        self._disc(xy, radius + RIM * radius + 0.5, INK, 0.55)
+        at, size = _fixed(xy), _fixed_length(radius)
+        cv2.circle(self._colour, at, size, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.circle(self._opacity, at, size, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    def ring(self, xy: Sequence[float], radius: float, colour: Colour) -> None:
+        """Draw a hollow circle, a little transparent, with a faint dark halo."""
+        thickness = max(1, round(0.35 * radius))
+        at, size = _fixed(xy), _fixed_length(radius)
+        for ink, width, opacity in ((INK, thickness + 2, 0.35), (colour, thickness, 0.85)):
+            cv2.circle(self._colour, at, size, ink, width, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.circle(self._opacity, at, size, int(255 * opacity), width, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    def onto(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """A copy of ``image`` with the layer on top."""
+        marked = self._opacity > 0
+        opacity = self._opacity[marked, None].astype(np.float32) / 255
+        result = image.copy()
+        result[marked] = (image[marked] * (1 - opacity) + self._colour[marked] * opacity).round()
+        return result
+
+    def _disc(self, xy: Sequence[float], radius: float, colour: Colour, opacity: float) -> None:
+        at = _fixed(xy)
+        cv2.circle(self._colour, at, _fixed_length(radius + 1), colour, -1, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.circle(
+            self._opacity, at, _fixed_length(radius), int(255 * opacity), -1, cv2.LINE_AA, SUBPIXEL_BITS
+        )
+
+
+def text(
+    image: UInt8[np.ndarray, "h w 3"], xy: tuple[float, float], words: str, size: float, *, anchor: str = "la"
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A copy of ``image`` with a line of light text, outlined in dark; ``anchor`` as PIL names it."""
+    picture = Image.fromarray(image)
+    outline = {"stroke_width": max(1, round(size / 12)), "stroke_fill": INK}
+    ImageDraw.Draw(picture).text(xy, words, font=_font(round(size)), fill=PAPER, anchor=anchor, **outline)
+    return np.array(picture)
+
+
+def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Magnify by a whole factor, smoothly."""
+    size = (factor * image.shape[1], factor * image.shape[0])
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+
+
+def _fixed(xy: Sequence[float]) -> tuple[int, int]:
+    """A raster position as OpenCV's fixed-point pixel index, whose whole numbers are pixel centres."""
+    x, y = (float(np.clip(v, -FAR_PX, FAR_PX)) - 0.5 for v in xy)
+    return round(x * 2**SUBPIXEL_BITS), round(y * 2**SUBPIXEL_BITS)
+
+
+def _fixed_length(length: float) -> int:
+    return round(length * 2**SUBPIXEL_BITS)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
