@@ -1,0 +1,39 @@
+"""tools/benchmark.py measures what it says, on a very small job."""
+
+import json
+import runpy
+from pathlib import Path
+
+TOOL = Path(__file__).parents[2] / "tools" / "benchmark.py"
+SMALL = [
+    "--size",
+    "64",
+    "--points",
+    "3",
+    "--frames",
+    "6",
+    "--repeats",
+    "1",
+    "--stream",
+    "12",
+    "--threads",
+    "1",
+]
+
+
+def test_it_writes_speed_profile_and_memory(tmp_path, capsys):
+    main = runpy.run_path(str(TOOL))["main"]
+    assert main([*SMALL, "--json", str(tmp_path / "out.json")]) == 0
+    report = json.loads((tmp_path / "out.json").read_text())
+    parts = report["milliseconds per frame"]
+    named = parts["encode"] + parts["coarse"] + parts["refiner"] + parts["memory"]
+    assert 0 < named <= parts["all"]
+    assert report["speed"]["ratio"] == report["speed"]["net fps"] / report["speed"]["Lucas-Kanade fps"]
+    assert report["bytes per point"] > 0 and report["stream"]["frames"] == 12
+    assert "bytes per point" in capsys.readouterr().out
+
+
+def test_an_unknown_checkpoint_is_one_line_and_exit_code_2(capsys):
+    main = runpy.run_path(str(TOOL))["main"]
+    assert main(["--ckpt", "nowhere.ckpt"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1

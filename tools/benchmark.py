@@ -1,0 +1,224 @@
+"""python tools/benchmark.py [--ckpt tiny] [--points 100] [--threads 2]: speed, memory, where the time goes.
+
+The yardstick is OpenCV's Lucas-Kanade on the same frames in the same run: its frames per second are printed
+beside ours, because absolute numbers of two machines do not compare.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from retracker.benchmarks.baselines import lucas_kanade
+from retracker.checkpoint import build_net, load
+from retracker.types import TrackState
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+WARM_UP = 5  # frames: allocations, caches and thread pools
+MIB = 2**20
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print a table and optionally write json; returns the exit code."""
+    arguments = parse(argv)
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    try:
+        net = load(arguments.ckpt) if arguments.ckpt else untrained(arguments.model)
+    except (ValueError, FileNotFoundError) as error:
+        sys.stderr.write(f"benchmark: {error}\n")
+        return 2
+    video, xy = scene(arguments.frames, arguments.size, arguments.points)
+    with torch.inference_mode():
+        report = {
+            "threads": arguments.threads,
+            "size": arguments.size,
+            "points": arguments.points,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            "speed": speed(net, video, xy, arguments.repeats),
+            "milliseconds per frame": profile(net, video, xy),
+            "bytes per point": bytes_per_point(net, video, xy),
+            "stream": stream(net, video, xy, arguments.stream),
+        }
+    show(report)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ckpt", help="a path or packaged name; without it, an untrained net")
+    parser.add_argument("--model", default="tiny", help="which untrained net (a name in configs/model)")
+    parser.add_argument("--size", type=int, default=256, help="px, a side of the square frames")
+    parser.add_argument("--points", type=int, default=100)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=24, help="frames in each timed run")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs; the median counts")
+    parser.add_argument("--stream", type=int, default=1000, help="frames of the memory test; 0 leaves it out")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    return parser.parse_args(argv)
+
+
+def untrained(model: str) -> nn.Module:
+    """The named net with random weights: as fast as a trained one."""
+    with initialize_config_dir(str(CONFIGS.resolve()), version_base="1.3"):
+        config = OmegaConf.to_container(compose("eval", [f"model={model}"]).model, resolve=True)
+    return build_net(config).eval()
+
+
+def scene(num_frames: int, size: int, num_points: int) -> tuple[Tensor, Tensor]:
+    """A texture that drifts 2 px per frame (T 3 H W uint8), and points (N 2, px) spread over it."""
+    rng = np.random.default_rng(0)
+    texture = cv2.GaussianBlur(rng.uniform(0, 255, (size, size + 2 * num_frames)), (0, 0), 2.0)
+    texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    frames = np.stack([texture[:, 2 * t : 2 * t + size] for t in range(num_frames)])
+    video = torch.from_numpy(frames)[:, None].repeat(1, 3, 1, 1)
+    return video, torch.from_numpy(rng.uniform(0.1, 0.9, (num_points, 2)).astype(np.float32)) * size
+
+
+def track(net: nn.Module, frames: Iterable[Tensor], xy: Tensor) -> Iterator[TrackState]:
+    """Follow all points from the first frame on, one frame at a time."""
+    state = None
+    for frame in frames:
+        born = torch.full((1, len(xy)), state is None)
+        _, state = net.step(net.encode(frame[None]), state, xy[None], born)
+        yield state
+
+
+def follow(net: nn.Module, video: Tensor, xy: Tensor) -> None:
+    """``track`` for its own sake: no frame's state outlives the next."""
+    deque(track(net, video, xy), maxlen=0)
+
+
+def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, float]:
+    """Median frames per second of the net and of Lucas-Kanade (forth and back), alternating; their ratio."""
+    queries = torch.cat([torch.zeros(len(xy), 1), xy], dim=1)
+    ours, theirs = [], []
+    follow(net, video[:WARM_UP], xy)
+    for _ in range(repeats):
+        ours.append(len(video) / seconds_of(lambda: follow(net, video, xy)))
+        theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries)))
+    net_fps, lk_fps = statistics.median(ours), statistics.median(theirs)
+    return {"net fps": net_fps, "lowest": min(ours), "highest": max(ours)} | {
+        "Lucas-Kanade fps": lk_fps,
+        "ratio": net_fps / lk_fps,
+    }
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def profile(net: nn.Module, video: Tensor, xy: Tensor) -> dict[str, float]:
+    """Milliseconds per frame in each part of ``step``; "rest" is choice, admission and bookkeeping."""
+    spent: dict[str, float] = defaultdict(float)
+    started = time.perf_counter()
+    with timed(net, spent):
+        follow(net, video, xy)
+    spent["all"] = time.perf_counter() - started
+    spent["rest"] = spent["all"] - sum(spent[name] for name in ("encode", "coarse", "refiner", "memory"))
+    return {name: 1000 * value / len(video) for name, value in spent.items()}
+
+
+@contextmanager
+def timed(net: nn.Module, spent: dict[str, float]) -> Iterator[None]:
+    """Add up the time spent in the parts of a net; levels of the refiner are parts of "refiner"."""
+    parts = [
+        (net, "encode", "encode"),
+        (net.backbone, "forward", "encode, backbone"),
+        (net.coarse, "encode", "encode, map attention"),
+        (net.coarse, "forward", "coarse"),
+        (net.refiner, "forward", "refiner"),
+        *((level, "forward", f"refiner, level {i}") for i, level in enumerate(net.refiner.levels)),
+        (net, "remember", "memory"),
+    ]
+    for owner, method, name in parts:
+        setattr(owner, method, stopwatch(getattr(owner, method), name, spent))
+    try:
+        yield
+    finally:
+        for owner, method, _ in parts:
+            delattr(owner, method)  # the class's own shows again
+
+
+def stopwatch(work: Callable, name: str, spent: dict[str, float]) -> Callable:
+    def timed_work(*args: object, **kwargs: object) -> object:
+        started = time.perf_counter()
+        try:
+            return work(*args, **kwargs)
+        finally:
+            spent[name] += time.perf_counter() - started
+
+    return timed_work
+
+
+def bytes_per_point(net: nn.Module, video: Tensor, xy: Tensor) -> int:
+    """What one point adds to the state that crosses from frame to frame."""
+    [state] = track(net, video[:1], xy)
+    sizes: list[int] = []
+
+    def measure(x: Tensor) -> Tensor:
+        sizes.append(x.numel() * x.element_size())
+        return x
+
+    state.map(measure)
+    return sum(sizes) // len(xy)
+
+
+def stream(net: nn.Module, video: Tensor, xy: Tensor, num_frames: int) -> dict[str, float]:
+    """Resident memory (MiB) over a long stream: after 10 % of the frames, at the end, and its growth."""
+    if not num_frames:
+        return {}
+    there_and_back = [*range(len(video)), *range(len(video) - 2, 0, -1)]
+    frames = (video[there_and_back[t % len(there_and_back)]] for t in range(num_frames))
+    settled, early = num_frames // 10, 0.0
+    started = time.perf_counter()
+    for t, _ in enumerate(track(net, frames, xy)):
+        if t == settled:
+            early = resident()
+    seconds = time.perf_counter() - started
+    late = resident()
+    return {"frames": num_frames, "early MiB": early, "late MiB": late} | {
+        "growth MiB": late - early,
+        "fps": num_frames / seconds,
+    }
+
+
+def resident() -> float:
+    """Resident memory of this process now (Linux) or at its peak (elsewhere), MiB."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * resource.getpagesize() / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def show(report: dict) -> None:
+    """The report as a two-column table on standard output."""
+    table = Table("what", "value", title="ReTracker: speed and memory")
+    for name, value in report.items():
+        for part, number in value.items() if isinstance(value, dict) else [("", value)]:
+            shown = f"{number:.2f}" if isinstance(number, float) else str(number)
+            table.add_row(f"{name}: {part}" if part else name, shown)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
