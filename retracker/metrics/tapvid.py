@@ -15,7 +15,7 @@ def compute_tapvid_metrics(
     pred_occluded: np.ndarray,
     pred_tracks: np.ndarray,
     query_mode: str,
-    get_trackwise_metrics: bool = False,  # noqa: FBT001, FBT002 - the official signature
+    get_trackwise_metrics: bool = False,
 ) -> Mapping[str, np.ndarray]:
     """Score predicted tracks; argument order, shapes and result keys are those of the official function.
 
@@ -76,7 +76,7 @@ def _counted_frames(query_points: np.ndarray, num_frames: int, query_mode: str) 
     return frame > born if query_mode == "first" else frame != born
 
 
-def _check(query_points, gt_occluded, gt_tracks, pred_occluded, pred_tracks) -> None:  # noqa: ANN001
+def _check(query_points, gt_occluded, gt_tracks, pred_occluded, pred_tracks) -> None:
     if gt_tracks.ndim != 4 or gt_tracks.shape[-1] != 2:
         raise ValueError(f"gt_tracks: expected shape (B, N, T, 2), got {gt_tracks.shape}")
     batch_points_frames = gt_tracks.shape[:3]
@@ -97,7 +97,9 @@ def _binary(occluded: np.ndarray, name: str) -> np.ndarray:
     if occluded.dtype == bool:
         return occluded
     if not np.isin(occluded, (0, 1)).all():
-        raise ValueError(f"{name}: expected True or False, got values like {occluded.flat[0]!r}; threshold first")
+        raise ValueError(
+            f"{name}: expected True or False, got values like {occluded.flat[0]!r}; threshold first"
+        )
     return occluded.astype(bool)
 
 

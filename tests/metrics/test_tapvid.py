@@ -23,7 +23,9 @@ GOLDEN = {
 
 def golden_clip():
     time = np.arange(6.0)
-    truth = np.stack([np.stack([10.5 + 4 * time, 20.5 + 0 * time], -1), np.stack([100 + 0 * time, 50 + time], -1)])
+    truth = np.stack(
+        [np.stack([10.5 + 4 * time, 20.5 + 0 * time], -1), np.stack([100 + 0 * time, 50 + time], -1)]
+    )
     moved = np.array([
         [(0, 0), (0.5, 0.5), (1, 0), (3, 0), (0, 0), (0, 3)],
         [(9, 9), (0, 0), (2, 0), (1.5, 0), (0, 17), (0, 0)],
@@ -73,7 +75,9 @@ def test_trackwise_metrics_are_those_of_each_track_alone():
 
 def test_a_clip_without_visible_points_is_nan_but_its_occlusion_accuracy_is_not():
     queries, hidden, truth, said_hidden, found = golden_clip()
-    metrics = compute_tapvid_metrics(queries, np.ones_like(hidden), truth, ~said_hidden & False, found, "first")
+    metrics = compute_tapvid_metrics(
+        queries, np.ones_like(hidden), truth, ~said_hidden & False, found, "first"
+    )
     assert np.isnan(metrics["average_pts_within_thresh"]).all()
     assert metrics["occlusion_accuracy"] == 0
 

@@ -1,0 +1,1 @@
+"""Samples: where they come from, how they are changed, how they become batches."""

@@ -1,0 +1,126 @@
+"""Change whole clips: mirror them, play them backwards, repaint them. Frames and tracks move together."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from retracker.geometry.coords import flip_horizontally
+from retracker.types import DenseFlow, Queries, VideoSample
+
+Transform = Callable[[VideoSample, np.random.Generator], VideoSample]
+
+GREY = (0.299, 0.587, 0.114)  # luma of R, G, B (ITU-R BT.601)
+
+
+class Augment:
+    """Apply transforms of one sample in order, all drawing from the sample's own generator."""
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        self.transforms = tuple(transforms)
+
+    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
+        for transform in self.transforms:
+            sample = transform(sample, rng)
+        return sample
+
+
+class Flip:
+    """Mirror left to right, and upside down, each with its own chance."""
+
+    def __init__(self, horizontal: float, vertical: float) -> None:
+        self.horizontal, self.vertical = horizontal, vertical
+
+    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
+        across, down = rng.random(2) < (self.horizontal, self.vertical)
+        sample = mirror(sample) if across else sample
+        return transpose(mirror(transpose(sample))) if down else sample
+
+
+class Reverse:
+    """Play a clip backwards, with a chance of ``share``."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
+        return reverse(sample) if rng.random() < self.share else sample
+
+
+class Photometric:
+    """Repaint the frames of a clip alike: brightness, contrast and saturation within ``1 +- range``."""
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, grey: float) -> None:
+        self.ranges, self.grey = (brightness, contrast, saturation), grey  # grey: chance of losing all colour
+
+    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
+        brightness, contrast, saturation = 1 + np.array(self.ranges) * rng.uniform(-1, 1, 3)
+        saturation = 0.0 if rng.random() < self.grey else saturation
+        return replace(sample, video=repaint(sample.video, brightness, contrast, saturation))
+
+
+def mirror(sample: VideoSample) -> VideoSample:
+    """The clip seen in a mirror: x becomes width - x. A transform of an unbatched sample."""
+    width = sample.video.shape[-1]
+    flow = sample.flow
+    if flow is not None:
+        change = flow.displacement.flip(-2) * flow.displacement.new_tensor([-1.0, 1.0])
+        flow = DenseFlow(displacement=change, valid=flow.valid.flip(-1))
+    return replace(
+        sample,
+        video=sample.video.flip(-1),
+        tracks=flip_horizontally(sample.tracks, width),
+        queries=replace(sample.queries, xy=flip_horizontally(sample.queries.xy, width)),
+        flow=flow,
+    )
+
+
+def transpose(sample: VideoSample) -> VideoSample:
+    """The clip with x and y exchanged, frames, tracks and flow alike."""
+    flow = sample.flow
+    if flow is not None:
+        change = flow.displacement.transpose(-3, -2).flip(-1)
+        flow = DenseFlow(displacement=change, valid=flow.valid.transpose(-2, -1))
+    return replace(
+        sample,
+        video=sample.video.transpose(-2, -1).contiguous(),
+        tracks=sample.tracks.flip(-1),
+        queries=replace(sample.queries, xy=sample.queries.xy.flip(-1)),
+        flow=flow,
+    )
+
+
+def reverse(sample: VideoSample) -> VideoSample:
+    """The clip played backwards: a query keeps its picture, so its frame is counted from the other end.
+
+    Dense flow starts in frame 0, which is another frame now: it is left out.
+    """
+    last = sample.video.shape[-4] - 1
+    return replace(
+        sample,
+        video=sample.video.flip(0),
+        tracks=sample.tracks.flip(0),
+        visible=sample.visible.flip(0),
+        labelled=sample.labelled.flip(0),
+        located=sample.located.flip(0),
+        queries=Queries(xy=sample.queries.xy, frame=last - sample.queries.frame),
+        flow=None,
+    )
+
+
+def repaint(
+    video: UInt8[Tensor, "T 3 H W"], brightness: float, contrast: float, saturation: float
+) -> UInt8[Tensor, "T 3 H W"]:
+    """Scale brightness, contrast about the clip's mean, and colour about grey; 1 leaves each as it is."""
+    colour = video.float() * brightness
+    colour = colour.mean() + contrast * (colour - colour.mean())
+    grey = luma(colour)
+    return (grey + saturation * (colour - grey)).round().clamp(0, 255).to(torch.uint8)
+
+
+def luma(video: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "T 1 H W"]:
+    """The grey value of each pixel."""
+    return (video * video.new_tensor(GREY)[:, None, None]).sum(-3, keepdim=True)

@@ -1,0 +1,91 @@
+"""The data of a run: one endless training stream and a fixed validation set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from retracker.data.augment import Transform
+from retracker.data.mixture import Mixture, Positions
+from retracker.types import Noise, Queries, VideoSample, stack
+
+
+class DataModule(pl.LightningDataModule):
+    """Mix ``train`` by ``weights`` (1 where not given); ``val`` is read in order, clip by clip."""
+
+    def __init__(
+        self,
+        train: Mapping[str, Dataset[VideoSample]],
+        weights: Mapping[str, float],
+        val: Dataset[VideoSample],
+        transform: Transform,
+        batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
+        self.stream = Mixture(train, weights, transform, seed)
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
+        trainer = self.trainer
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        start = batches * self.batch_size * trainer.world_size + trainer.global_rank
+        return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every ``world_size``-th clip, one at a time; no clip is read twice to make ranks even."""
+        positions = range(self.trainer.global_rank, len(self.val), self.trainer.world_size)
+        return self._loader(self.val, positions, batch_size=1)
+
+    def _loader(self, source: Dataset[VideoSample], positions: Sequence[int] | Positions, batch_size: int):
+        return DataLoader(
+            source,
+            sampler=positions,
+            batch_size=batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+def collate(samples: Sequence[VideoSample]) -> VideoSample:
+    """Stack clips of one size; points are padded by ones that are neither labelled nor located.
+
+    Flow is kept only if every clip has it. Raises ValueError if frames differ in number or size.
+    """
+    shapes = {sample.name: tuple(sample.video.shape) for sample in samples}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"clips of one batch must agree in frames, height and width, got {shapes}")
+    num_points = max(sample.tracks.shape[-2] for sample in samples)
+    padded = [pad_points(sample, num_points) for sample in samples]
+    if any(sample.flow is None for sample in padded):
+        padded = [replace(sample, flow=None) for sample in padded]
+    return stack(padded)
+
+
+def pad_points(sample: VideoSample, num_points: int) -> VideoSample:
+    """Add points without supervision, born in frame 0 at its corner, until an unbatched clip has so many."""
+    missing = num_points - sample.tracks.shape[-2]
+
+    def tail(values: Tensor, axes_after: int) -> Tensor:
+        return F.pad(values, (0, 0) * axes_after + (0, missing))
+
+    noise = sample.noise
+    if noise is not None:
+        noise = Noise(choice=tail(noise.choice, 0), jitter=tail(noise.jitter, 1), drop=tail(noise.drop, 0))
+    return replace(
+        sample,
+        queries=Queries(xy=tail(sample.queries.xy, 1), frame=tail(sample.queries.frame, 0)),
+        tracks=tail(sample.tracks, 1),
+        visible=tail(sample.visible, 0),
+        labelled=tail(sample.labelled, 0),
+        located=tail(sample.located, 0),
+        noise=noise,
+    )

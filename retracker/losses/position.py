@@ -1,0 +1,42 @@
+"""Refinement: how far is each iteration's estimate from the truth?"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from retracker.losses.reduction import clip_mean, over_frames, scale_256, supervised
+from retracker.types import Prediction, VideoSample
+
+
+def refined_huber(
+    prediction: Prediction,
+    truth: VideoSample,
+    decay: float,
+    beta: float,
+    occluded_weight: float,
+    max_error: float,
+    margin: float,
+) -> Float[Tensor, ""]:
+    """Smooth L1 of the distance, over all iterations; the last counts most, each one before ``decay`` as much.
+
+    ``beta`` and ``max_error`` are px at 256 scale: where the loss turns from square to linear, and beyond which
+    an estimate is the coarse matcher's to mend. Points farther outside than ``margin`` frame sizes are ignored.
+    """
+    scale, counted = scale_256(truth), supervised(prediction) & truth.located & near_frame(truth, margin)
+    importance = torch.where(truth.visible, 1.0, occluded_weight)
+    num = len(prediction.frames[0].refined)
+    weights = [decay ** (num - 1 - i) for i in range(num)]
+    total = truth.tracks.new_zeros(())
+    for i, weight in enumerate(weights):
+        xy = over_frames(prediction, lambda frame, _, i=i: frame.refined[i].xy.float())
+        error = (xy - truth.tracks).norm(dim=-1) / scale
+        values = F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=beta)
+        total = total + weight * clip_mean(importance * values, counted & (error.detach() < max_error))
+    return total / sum(weights)
+
+
+def near_frame(truth: VideoSample, margin: float) -> Bool[Tensor, "B T N"]:
+    """Whether each true position lies in the frame, or outside by at most ``margin`` of its width and height."""
+    size = truth.tracks.new_tensor(truth.video.shape[:-3:-1])  # width, height
+    return ((truth.tracks >= -margin * size) & (truth.tracks <= (1 + margin) * size)).all(-1)

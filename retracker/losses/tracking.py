@@ -1,0 +1,38 @@
+"""What training minimises: a weighted sum of terms, each a pure function of a prediction and the truth."""
+
+from collections.abc import Callable, Mapping
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from retracker.types import Prediction, VideoSample
+
+Term = Callable[[Prediction, VideoSample], Tensor]
+
+
+class TrackingLoss(nn.Module):
+    """Combine named terms; a term with an entry in ``starts`` has weight zero before that step."""
+
+    def __init__(
+        self, terms: Mapping[str, Term], weights: Mapping[str, float], starts: Mapping[str, int]
+    ) -> None:
+        super().__init__()
+        strangers = sorted((weights.keys() ^ terms.keys()) | (starts.keys() - terms.keys()))
+        if strangers:
+            raise ValueError(
+                f"loss: terms are {', '.join(sorted(terms))}, each with a weight; check {', '.join(strangers)}"
+            )
+        self.terms, self.weights, self.starts = dict(terms), dict(weights), dict(starts)
+
+    def forward(
+        self, prediction: Prediction, truth: VideoSample, step: int
+    ) -> tuple[Float[Tensor, ""], dict[str, Float[Tensor, ""]]]:
+        """The loss to minimise at optimiser step ``step``, and its terms before weighting."""
+        terms = {name: term(prediction, truth) for name, term in self.terms.items()}
+        # Weight 0 rather than no term: every parameter then has a gradient in every step, on every rank.
+        total = sum(self.weight(name, step) * value for name, value in terms.items())
+        return total, terms
+
+    def weight(self, name: str, step: int) -> float:
+        """The weight of a term at a step."""
+        return self.weights[name] if step >= self.starts.get(name, 0) else 0.0

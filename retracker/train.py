@@ -1,0 +1,106 @@
+"""Train: ``python -m retracker.train +experiment=tracking [hydra overrides]``."""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from retracker.checkpoint import build_net, load_backbone_weights, newest_valid, resolve
+from retracker.configuration import compose_config, run_command
+from retracker.training.module import TrackingModule
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig) -> pl.Trainer:
+    """Run a training to ``trainer.max_steps`` and return the trainer, which knows all that came of it."""
+    set_up_process(cfg)
+    resume = checkpoint_to_resume(cfg)
+    module = build_module(cfg, fresh=resume is None)
+    data = instantiate(cfg.data, _convert_="all")
+    callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
+    logger = instantiate(cfg.logger, _convert_="all")
+    trainer = build_trainer(cfg, callbacks, logger)
+    save_config(cfg, trainer)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return trainer
+
+
+def set_up_process(cfg: DictConfig) -> None:
+    """Seed every generator, share the cores among the processes of this machine, and let logs be seen."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+    if "OMP_NUM_THREADS" not in os.environ:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+    torch.set_float32_matmul_precision("high")
+
+
+def checkpoint_to_resume(cfg: DictConfig) -> str | None:
+    """The checkpoint that ``resume`` names: none, the newest valid one of the output directory, or a path."""
+    if cfg.resume is None:
+        return None
+    if cfg.resume != "auto":
+        return str(resolve(cfg.resume))
+    found = newest_valid(Path(cfg.paths.output_dir) / "checkpoints")
+    log.info("resume=auto: %s", found or "nothing to resume from, starting afresh")
+    return None if found is None else str(found)
+
+
+def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
+    """The net of ``cfg.model``, with backbone weights if training starts afresh, and how to train it."""
+    net_config = OmegaConf.to_container(cfg.model, resolve=True)
+    net = build_net(net_config)
+    if fresh and cfg.pretrained != "none":
+        load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir))
+    if cfg.compile:
+        net.compile()
+    return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object) -> pl.Trainer:
+    """Lightning's trainer; ``precision: auto`` is bf16 where there is a GPU to compute with it, else fp32."""
+    precision = cfg.trainer.precision
+    if precision == "auto":
+        on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "gpu", "cuda")
+        precision = "bf16-mixed" if on_gpu else "32-true"
+    return instantiate(cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision)
+
+
+def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """Leave beside the checkpoints what they were trained with."""
+    if trainer.is_global_zero:
+        directory = Path(cfg.paths.output_dir)
+        directory.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(cfg, directory / "config.yaml")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Compose the configuration, train, and say where everything is."""
+    cfg = compose_config("train", arguments)
+    os.environ.setdefault(
+        "RETRACKER_DATE", cfg.paths.date
+    )  # the processes of other GPUs write to the same place
+    trainer = train(cfg)
+    if trainer.is_global_zero:
+        report(cfg, trainer)
+
+
+def report(cfg: DictConfig, trainer: pl.Trainer) -> None:
+    """Say how far training came, where its checkpoints are and how to look at its curves."""
+    console = Console(soft_wrap=True, highlight=False)
+    stopped = "" if trainer.global_step >= trainer.max_steps else " (stopped early; resume=auto goes on)"
+    console.print(f"trained {trainer.global_step} steps{stopped}")
+    console.print(f"checkpoints: {Path(cfg.paths.output_dir) / 'checkpoints'}")
+    console.print(f"curves and pictures: tensorboard --logdir {cfg.paths.output_dir}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

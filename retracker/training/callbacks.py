@@ -1,0 +1,127 @@
+"""What runs beside training: checkpoints that are never half a file, and meters of speed and memory."""
+
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from retracker.checkpoint import read_torch
+from retracker.types import VideoSample
+
+log = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what clusters send before they take the machine away
+MEGABYTE = 2**20
+
+
+class Checkpoints(pl.Callback):
+    """Keep the last state and the best one by a validation metric; on SIGTERM or SIGUSR1 save and stop."""
+
+    def __init__(self, directory: str, monitor: str, mode: str, every_n_steps: int) -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"checkpoints: mode is max or min, not {mode!r}")
+        self.directory, self.monitor, self.mode = Path(directory), monitor, mode
+        self.every_n_steps = every_n_steps
+        self.best: float | None = None
+        self.signalled = False
+        self._before: dict[int, object] = {}
+
+    @property
+    def last_path(self) -> Path:
+        """The newest state, to resume from."""
+        return self.directory / "last.ckpt"
+
+    @property
+    def best_path(self) -> Path:
+        """The state with the best value of the monitored metric."""
+        return self.directory / "best.ckpt"
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        signalled = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)
+        if signalled:
+            log.warning("signal received at step %d: saving and stopping", trainer.global_step)
+            trainer.should_stop = True
+        elif trainer.global_step % self.every_n_steps == 0 and _steps_now(trainer, batch_idx):
+            save_atomically(trainer, self.last_path)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        value = trainer.callback_metrics.get(self.monitor)
+        if trainer.sanity_checking or value is None:
+            return
+        value = float(value)
+        better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
+        if better:
+            self.best = value
+            save_atomically(trainer, self.best_path)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        save_atomically(trainer, self.last_path)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def state_dict(self) -> dict:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        self.best = state["best"]
+
+    def _note(self, number: int, frame: object) -> None:
+        self.signalled = True  # the step under way is finished first
+
+
+class Throughput(pl.Callback):
+    """Log clips per second (of all ranks together), the learning rates and the memory in use."""
+
+    def __init__(self) -> None:
+        self._since, self._clips = time.perf_counter(), 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since, self._clips = time.perf_counter(), 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch: VideoSample, batch_idx) -> None:
+        self._clips += len(batch.video)
+        if trainer.global_step % trainer.log_every_n_steps:
+            return
+        now = time.perf_counter()
+        rate = self._clips * trainer.world_size / (now - self._since)
+        self._since, self._clips = now, 0
+        pl_module.log_dict(
+            {"speed/clips_per_second": rate, "speed/memory_mb": peak_memory_mb(pl_module.device)}
+        )
+        rates = sorted({group["lr"] for group in trainer.optimizers[0].param_groups})
+        pl_module.log_dict({"lr": rates[-1], "lr_backbone": rates[0]})
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory used so far: of the GPU, or of this process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MEGABYTE
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
+    return peak / (MEGABYTE if sys.platform == "darwin" else 1024)
+
+
+def save_atomically(trainer: pl.Trainer, path: Path) -> None:
+    """Save under a temporary name, read it back, then rename. To be called on all ranks."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    trainer.save_checkpoint(unfinished)
+    if trainer.is_global_zero:
+        read_torch(unfinished)
+        os.replace(unfinished, path)
+    trainer.strategy.barrier()
+
+
+def _steps_now(trainer: pl.Trainer, batch_idx: int) -> bool:
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
