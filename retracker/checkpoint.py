@@ -19,6 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
+from retracker.backbone_weights import load_backbone_weights as load_backbone_weights
+
 MODELS = "retracker.models."  # the only package that a checkpoint may name
 PREFIX = "net."  # what Lightning puts before the names of our net's tensors
 SHOWN = 4  # names shown in a message before it says "and n more"
