@@ -33,9 +33,8 @@ class Extremes:
         directory.mkdir(parents=True, exist_ok=True)
         paths = []
         for (group, rank), (_, sample, tracked) in self.kept.items():
-            picture = draw_side_by_side(
-                sample.video, tracked.tracks, tracked.visible, sample.tracks, sample.visible
-            )
+            pairs = (tracked.tracks.cpu(), tracked.visible.cpu(), sample.tracks, sample.visible)
+            picture = draw_side_by_side(sample.video, *pairs, first_frame=sample.queries.frame)
             paths.append(directory / f"{group}_{rank}.mp4")
             write_video(paths[-1], picture, FRAMES_PER_SECOND)
         return paths
