@@ -1,1 +1,32 @@
 """ReTracker: follow any points through a video, online and causally."""
+
+import importlib
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retracker.checkpoint import load
+    from retracker.inference.clip import track
+    from retracker.inference.online import OnlineTracker
+    from retracker.inference.pair import match
+    from retracker.inference.predictor import CoTrackerPredictor
+
+__all__ = ["CoTrackerPredictor", "OnlineTracker", "load", "match", "track"]
+
+# Where each public name lives; looked up on first use, so that importing one room does not import all of
+# them.
+_HOMES = MappingProxyType(
+    {
+        "CoTrackerPredictor": "retracker.inference.predictor",
+        "OnlineTracker": "retracker.inference.online",
+        "load": "retracker.checkpoint",
+        "match": "retracker.inference.pair",
+        "track": "retracker.inference.clip",
+    }
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'retracker' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -28,7 +28,7 @@ def draw_heat_map(
     """One point's coarse match over a frame, with a bar for the dustbin and a legend below it.
 
     ``cells`` are the logits of the grid's cells, row by row, without the dustbin; colours show their softmax
-    relative to the best cell. The tracker puts the point at ``found_xy``; it really is at ``true_xy`` (raster px).
+    relative to the best cell. The tracker puts the point at ``found_xy``; it is at ``true_xy`` (raster px).
     """
     zoom = max(1, ceil(READABLE_PX / image.shape[-2]))
     canvas = _warm(dim(enlarge(to_array(image), zoom), 0.75), cells, grid, zoom)
@@ -59,7 +59,7 @@ def _panel(width: int, height: int, dustbin: float, peak: float) -> np.ndarray:
     panel = np.full((height, width, 3), PANEL, np.uint8)
     size, left = 0.26 * height, 0.2 * height
     panel = text(panel, (left, 0.28 * height), f"dustbin {dustbin:.2f}", size, anchor="lm")
-    bar, end = int(left + 5.6 * size), int(width - left - 5.6 * size)
+    bar, end = int(left + 7.2 * size), int(width - left - 5.4 * size)
     rows = slice(int(0.18 * height), int(0.38 * height))
     panel[rows, bar:end] = (70, 70, 76)
     panel[rows, bar : bar + round(dustbin * max(0, end - bar))] = DUSTBIN

@@ -1,0 +1,165 @@
+"""Tracking a whole clip: a tensor, or a video file that is decoded as it is tracked."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from retracker.geometry.coords import rescale
+from retracker.inference.frames import check_inside, resize, shown, working_size
+from retracker.inference.slots import GROUP_SIZE, Slots
+from retracker.media.video import iterate_video, probe
+from retracker.types import Queries, TensorStruct, where
+
+Progress = Callable[[], None]  # called after every frame that is done
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackResult(TensorStruct):
+    """The tracks of a clip, on the CPU."""
+
+    tracks: Float[Tensor, "T N 2"]  # raster px of the video's own frames
+    visible: Bool[Tensor, "T N"]
+    confidence: Float[Tensor, "T N"]  # in [0, 1]
+    size: tuple[int, int]  # height and width of the video
+    fps: float | None = None  # if the video came from a file
+
+
+def track(
+    model: nn.Module,
+    video: UInt8[Tensor, "T 3 H W"] | str | Path,
+    queries: Tensor | np.ndarray | Sequence,
+    backward: bool = False,
+    image_size: int | None = None,
+    progress: Progress | None = None,
+    max_frames: int | None = None,
+) -> TrackResult:
+    """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video: a tensor or a file.
+
+    A file is decoded as it is tracked, in constant memory. ``backward`` also follows each point from its
+    query back to the start; frames are then kept in memory, at the network's working size. Without it, the
+    frames before a query hold its own position, hidden, with confidence 0. Raises ValueError for a query
+    that is not finite, outside the frame or after the end, and what ``iterate_video`` raises.
+    """
+    asked = parse_queries(queries)
+    frames, fps = _open(video, asked, max_frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("expected a video of at least one frame, got none")
+    size = (first.shape[-2], first.shape[-1])
+    check_inside(asked.xy, size)
+    small = working_size(*size, image_size or model.image_size)
+    local = replace(asked, xy=rescale(asked.xy, size, small))
+    with torch.inference_mode():
+        prepared = _prepare(chain([first], frames), size, small, _device(model))
+        if backward:
+            prepared = [frame.cpu() for frame in prepared]
+        found = _follow(model, prepared, local, progress)
+        _check_end(asked, len(found.tracks))
+        if backward and len(asked.xy):
+            found = _extend_backward(model, prepared, local, found, progress)
+    tracks = rescale(found.tracks, small, size).clone()
+    tracks[asked.frame, torch.arange(len(asked.xy))] = asked.xy  # to the bit, whatever resizing rounds
+    # Clones made outside of inference mode are ordinary tensors, which users may write into.
+    return TrackResult(
+        tracks=tracks, visible=found.visible.clone(), confidence=found.confidence.clone(), size=size, fps=fps
+    )
+
+
+def parse_queries(queries: Tensor | np.ndarray | Sequence) -> Queries:
+    """Queries (N, 3) = (t, x, y) as a record; raises ValueError naming which of them is wrong, and how."""
+    table = torch.as_tensor(queries, dtype=torch.float64).detach().cpu()
+    if table.ndim != 2 or table.shape[1] != 3:
+        raise ValueError(f"expected queries of shape (N, 3) = (t, x, y), got {tuple(table.shape)}")
+    check_inside(table[:, 1:].float(), size=None)
+    for index, t in enumerate(table[:, 0].tolist()):
+        if not (t >= 0 and t.is_integer()):
+            raise ValueError(f"query {index}: expected a whole frame number from 0 on, got {t:g}")
+    return Queries(xy=table[:, 1:].float(), frame=table[:, 0].long())
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rows(TensorStruct):
+    """Answers for all frames on one time axis."""
+
+    tracks: Float[Tensor, "T N 2"]
+    visible: Bool[Tensor, "T N"]
+    confidence: Float[Tensor, "T N"]
+
+
+def _open(
+    video: Tensor | str | Path, asked: Queries, max_frames: int | None
+) -> tuple[Iterator[Tensor], float | None]:
+    if isinstance(video, Tensor):
+        if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3:
+            raise ValueError(
+                f"expected a uint8 video of shape (T, 3, H, W), got {video.dtype} {tuple(video.shape)}"
+            )
+        return islice(iter(video), max_frames), None
+    info = probe(video)
+    if info.num_frames is not None:  # saves tracking a long film only to find a query beyond its end
+        _check_end(asked, min(info.num_frames, max_frames or info.num_frames))
+    return islice(iterate_video(video), max_frames), info.fps
+
+
+def _prepare(
+    frames: Iterator[Tensor], size: tuple[int, int], small: tuple[int, int], device: torch.device
+) -> Iterator[UInt8[Tensor, "3 h w"]]:
+    for t, frame in enumerate(frames):
+        now = (frame.shape[-2], frame.shape[-1])
+        if now != size:
+            raise ValueError(f"frame {t}: expected {shown(size)} like the first frame, got {shown(now)}")
+        yield resize(frame.to(device), small)
+
+
+def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress: Progress | None) -> _Rows:
+    """Track through frames of the working size, queries in px of that size."""
+    slots, rows, device = Slots(model, GROUP_SIZE), [], _device(model)
+    waiting = _Rows(
+        tracks=local.xy[None],
+        visible=torch.zeros_like(local.frame, dtype=torch.bool)[None],
+        confidence=torch.zeros_like(local.xy[None, :, 0]),
+    )
+    for t, frame in enumerate(frames):
+        for index in (local.frame == t).nonzero()[:, 0].tolist():
+            slots.add(index, tuple(local.xy[index].tolist()))
+        row = waiting.map(Tensor.clone)
+        if len(slots):  # else nobody is born yet, and nothing need be looked at
+            found = slots.step(model.encode(frame.to(device)[None]))
+            row.tracks[0, found.ids] = found.tracks
+            row.visible[0, found.ids] = found.visible
+            row.confidence[0, found.ids] = found.confidence
+        rows.append(row)
+        if progress is not None:
+            progress()
+    return rows[0].map(lambda *parts: torch.cat(parts), *rows[1:])
+
+
+def _extend_backward(
+    model: nn.Module, frames: list[Tensor], local: Queries, found: _Rows, progress: Progress | None
+) -> _Rows:
+    """Fill the frames before each query by tracking through the clip reversed in time."""
+    last = int(local.frame.max())
+    mirrored = replace(local, frame=last - local.frame)
+    past = _follow(model, frames[last::-1], mirrored, progress).map(lambda x: x.flip(0))
+    before = torch.arange(last + 1)[:, None] < local.frame
+    start = where(before, past, found.map(lambda x: x[: last + 1]))
+    return start.map(lambda a, b: torch.cat([a, b[last + 1 :]]), found)
+
+
+def _check_end(asked: Queries, num_frames: int) -> None:
+    late = (asked.frame >= num_frames).nonzero()[:, 0].tolist()
+    if late:
+        raise ValueError(
+            f"query {late[0]} is in frame {asked.frame[late[0]]}, after the end: "
+            f"the video has {num_frames} frames (0 to {num_frames - 1})"
+        )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,50 @@
+"""What comes in: frames of any size, brought to the size a network works at, and points inside them."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+SHORTEST_PX = 32  # even of the oddest shape, so that every feature level has a few cells
+
+
+def working_size(height: int, width: int, image_size: int) -> tuple[int, int]:
+    """The (height, width) with the frame's aspect and about ``image_size ** 2`` pixels."""
+    scale = image_size / (height * width) ** 0.5
+    return max(SHORTEST_PX, round(scale * height)), max(SHORTEST_PX, round(scale * width))
+
+
+def resize(frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:
+    """Resample a frame to (height, width), antialiased; raster coordinates scale by the pure ratio."""
+    if frame.shape[-2:] == size:
+        return frame
+    mode = {"mode": "bilinear", "antialias": True, "align_corners": False}
+    return F.interpolate(frame[None].float(), size, **mode)[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def channels_first(frame: Tensor) -> UInt8[Tensor, "3 H W"]:
+    """A frame given as (3,H,W) or (H,W,3) uint8, as the former; raises ValueError if it is neither."""
+    if frame.ndim == 3 and frame.dtype == torch.uint8 and 0 not in frame.shape:
+        if frame.shape[0] == 3:
+            return frame
+        if frame.shape[-1] == 3:
+            return frame.permute(2, 0, 1)
+    raise ValueError(
+        f"expected a frame of shape (3, H, W) or (H, W, 3) and type uint8, "
+        f"got shape {tuple(frame.shape)} and type {str(frame.dtype).removeprefix('torch.')}"
+    )
+
+
+def check_inside(points: Float[Tensor, "N 2"], size: tuple[int, int] | None, first_index: int = 0) -> None:
+    """Raise ValueError naming the first point that is not finite, or outside a frame of (height, width)."""
+    for index, (x, y) in enumerate(points.tolist(), start=first_index):
+        where = f"query {index} at ({x:g}, {y:g})"
+        if not torch.isfinite(points[index - first_index]).all():
+            raise ValueError(f"{where}: expected finite x and y")
+        if size is not None and not (0 <= x <= size[1] and 0 <= y <= size[0]):
+            raise ValueError(f"{where} lies outside the frame of {shown(size)}")
+
+
+def shown(size: tuple[int, int]) -> str:
+    """A (height, width) as people write sizes."""
+    return f"{size[1]} x {size[0]} px"

@@ -1,0 +1,95 @@
+"""Tracking a stream: one frame at a time, in constant memory, with points that come and go."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+
+from retracker.geometry.coords import rescale
+from retracker.inference.frames import channels_first, check_inside, resize, shown, working_size
+from retracker.inference.slots import GROUP_SIZE, FrameTracks, Slots, nobody
+
+
+class OnlineTracker:
+    """Tracks points through frames as they arrive.
+
+    Positions are (x, y) raster pixels of the frames as given; inside, frames are resized to the network's
+    working size (``image_size ** 2`` pixels, aspect kept). Points live in groups of ``group_size`` slots,
+    always full as far as the network can tell, so that a track does not depend on which others there are.
+    Results are on the CPU.
+    """
+
+    def __init__(self, model: nn.Module, image_size: int | None = None, group_size: int = GROUP_SIZE) -> None:
+        self.model, self.image_size = model, image_size or model.image_size
+        self.group_size = group_size
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all points and the size of the frames; ids start from 0 again."""
+        self._slots = Slots(self.model, self.group_size)
+        self._size: tuple[int, int] | None = None  # (height, width) of the frames
+        self._next_id = 0
+        self._born: dict[int, Tensor] = {}  # id -> its query, until the frame it is born in
+
+    def add_queries(self, points_xy: Tensor | np.ndarray | Sequence) -> Int[Tensor, " N"]:
+        """Let points (N, 2) be born in the next frame given to ``step``; returns their ids.
+
+        Raises ValueError naming the first point that is not finite or, if the frames' size is known, outside
+        them.
+        """
+        points = torch.as_tensor(points_xy, dtype=torch.float32).detach().cpu()
+        if points.ndim != 2 or points.shape[1] != 2:
+            raise ValueError(f"expected points of shape (N, 2), got {tuple(points.shape)}")
+        check_inside(points, self._size)
+        ids = torch.arange(self._next_id, self._next_id + len(points))
+        self._born |= dict(zip(ids.tolist(), points, strict=True))
+        self._next_id += len(points)
+        return ids
+
+    def remove_queries(self, ids: Iterable[int] | Int[Tensor, " N"]) -> None:
+        """Stop following these points, born or not yet. Raises ValueError for an id that is not followed."""
+        keys = [int(key) for key in ids]
+        unknown = [key for key in keys if key not in self._slots and key not in self._born]
+        if unknown:
+            raise ValueError(f"point {unknown[0]} is not being followed")
+        for key in keys:
+            if self._born.pop(key, None) is None:
+                self._slots.remove(key)
+
+    def step(self, frame: Tensor | np.ndarray) -> FrameTracks:
+        """Find all points in the next frame, (3,H,W) or (H,W,3) uint8, in the order of their ids.
+
+        Raises ValueError if the frame's size is not that of the first, or a query lies outside it.
+        """
+        frame = channels_first(torch.as_tensor(frame))
+        size = (frame.shape[-2], frame.shape[-1])
+        if self._size not in (None, size):
+            raise ValueError(f"expected a frame of {shown(self._size)} like the first, got {shown(size)}")
+        for key, xy in self._born.items():
+            check_inside(xy[None], size, first_index=key)
+        self._size = size
+        if not self._born and not len(self._slots):
+            return nobody()  # nobody is followed: there is nothing to look for
+        with torch.inference_mode():
+            found = self._advance(frame, size)
+        return found.map(Tensor.clone)  # outside, so that users may write into it
+
+    def state_bytes(self) -> int:
+        """The memory that the points' state takes on the model's device, in bytes."""
+        return self._slots.state_bytes()
+
+    def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
+        small = working_size(*size, self.image_size)
+        device = next(self.model.parameters()).device
+        features = self.model.encode(resize(frame.to(device), small)[None])
+        for key, xy in self._born.items():
+            self._slots.add(key, tuple(rescale(xy, size, small).tolist()))
+        found = self._slots.step(features)
+        tracks = rescale(found.tracks, small, size)
+        for row in torch.isin(found.ids, torch.tensor(list(self._born)).long()).nonzero()[:, 0].tolist():
+            tracks[row] = self._born[int(found.ids[row])]  # to the bit, whatever resizing rounds
+        self._born = {}
+        return replace(found, tracks=tracks)
