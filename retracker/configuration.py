@@ -34,14 +34,12 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     OmegaConf.resolve(cfg)
     missing = OmegaConf.missing_keys(cfg)
     if missing:
-        raise ValueError(
-            f"{name}: give a value for {', '.join(sorted(missing))}, as in {sorted(missing)[0]}=..."
-        )
+        raise ValueError(f"{name}: give a value for each of {', '.join(sorted(missing))}")
     return cfg
 
 
 def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a user's mistake ends in one line on stderr and exit code 2, anything else in a traceback."""
+    """Run a command; a user's mistake ends in one line on stderr and exit code 2, all else in a traceback."""
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except MISTAKES as error:

@@ -59,7 +59,7 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
     net_config = OmegaConf.to_container(cfg.model, resolve=True)
     net = build_net(net_config)
     if fresh and cfg.pretrained != "none":
-        load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir))
+        log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))
     if cfg.compile:
         net.compile()
     return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)

@@ -33,6 +33,6 @@ def target_class(grid: Grid, xy: Float[Tensor, "*B 2"], visible: Bool[Tensor, "*
 def focal(
     logits: Float[Tensor, "*B classes"], target: Int[Tensor, "*B"], gamma: float
 ) -> Float[Tensor, "*B"]:
-    """Cross-entropy, less for what is already right: ``-(1 - p) ** gamma * log p`` (Lin et al. 2017, eq. 4)."""
+    """Cross-entropy, less where already right: ``-(1 - p) ** gamma * log p`` (Lin et al. 2017, eq. 4)."""
     log_p = logits.float().log_softmax(-1).gather(-1, target[..., None])[..., 0]
     return -((1 - log_p.exp()) ** gamma) * log_p

@@ -18,10 +18,11 @@ def refined_huber(
     max_error: float,
     margin: float,
 ) -> Float[Tensor, ""]:
-    """Smooth L1 of the distance, over all iterations; the last counts most, each one before ``decay`` as much.
+    """Smooth L1 of the distance, over all iterations; the last counts most, each before it ``decay`` as much.
 
-    ``beta`` and ``max_error`` are px at 256 scale: where the loss turns from square to linear, and beyond which
-    an estimate is the coarse matcher's to mend. Points farther outside than ``margin`` frame sizes are ignored.
+    ``beta`` and ``max_error`` are px at 256 scale: where the loss turns from square to linear, and beyond
+    which an estimate is the coarse matcher's to mend. Points more than ``margin`` frame sizes outside the
+    frame are ignored.
     """
     scale, counted = scale_256(truth), supervised(prediction) & truth.located & near_frame(truth, margin)
     importance = torch.where(truth.visible, 1.0, occluded_weight)
@@ -37,6 +38,6 @@ def refined_huber(
 
 
 def near_frame(truth: VideoSample, margin: float) -> Bool[Tensor, "B T N"]:
-    """Whether each true position lies in the frame, or outside by at most ``margin`` of its width and height."""
+    """Whether each true position lies in the frame, or outside by at most ``margin`` of its size."""
     size = truth.tracks.new_tensor(truth.video.shape[:-3:-1])  # width, height
     return ((truth.tracks >= -margin * size) & (truth.tracks <= (1 + margin) * size)).all(-1)

@@ -20,7 +20,7 @@ class TrackingLoss(nn.Module):
         strangers = sorted((weights.keys() ^ terms.keys()) | (starts.keys() - terms.keys()))
         if strangers:
             raise ValueError(
-                f"loss: terms are {', '.join(sorted(terms))}, each with a weight; check {', '.join(strangers)}"
+                f"loss: terms are {', '.join(sorted(terms))}, with a weight each; see {', '.join(strangers)}"
             )
         self.terms, self.weights, self.starts = dict(terms), dict(weights), dict(starts)
 

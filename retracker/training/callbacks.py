@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """What runs beside training: checkpoints that are never half a file, and meters of speed and memory."""
 
 import logging

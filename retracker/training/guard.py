@@ -1,4 +1,4 @@
-"""What happens when the loss is not a number: skip the step everywhere, write it down, and stop if it goes on."""
+"""What happens when the loss is not a number: skip the step on all ranks, note it, stop if it goes on."""
 
 import logging
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ class NonFiniteLoss(RuntimeError):
 
 
 class NonFiniteGuard:
-    """Count refused steps in a row; the ``patience``-th stops the run. Non-finite numbers are never patched."""
+    """Count refused steps in a row; the ``patience``-th stops the run. No number is ever patched."""
 
     def __init__(self, patience: int, directory: str) -> None:
         self.patience, self.directory = patience, Path(directory)

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """One training step, one validation step, and what a checkpoint must hold besides the weights."""
 
 from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ class TrackingModule(pl.LightningModule):
         self.average: WeightAverage | None = None
 
     def setup(self, stage: str) -> None:
-        """Start the average from the weights that training starts from; a checkpoint replaces it afterwards."""
+        """Start the average from the weights at hand; a checkpoint replaces it afterwards."""
         if stage == "fit":
             self.average = WeightAverage(self.net, self.ema_decay)
 

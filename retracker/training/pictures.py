@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """What the tracker sees, in TensorBoard: tracks beside the truth, and where coarse matching looks."""
 
 import pytorch_lightning as pl
@@ -14,7 +15,7 @@ FPS = 8.0  # slow enough to compare both halves
 
 
 class Pictures(pl.Callback):
-    """After each validation, draw the first ``num_clips`` clips: a video each, and ``num_points`` heat maps."""
+    """In each validation, draw the first ``num_clips`` clips: a video and ``num_points`` heat maps each."""
 
     def __init__(self, num_clips: int, num_points: int) -> None:
         self.num_clips, self.num_points = num_clips, num_points

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """A progress bar in steps, with the loss and the validation metric beside it."""
 
 import logging
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar(pl.Callback):
-    """Show steps, loss and a validation metric; where there is no terminal, a line every few steps instead."""
+    """Show steps, loss and a validation metric; without a terminal, a line every few steps instead."""
 
     def __init__(self, metric: str, every_n_steps: int) -> None:
         self.metric, self.every_n_steps = metric, every_n_steps

@@ -1,4 +1,4 @@
-"""How the learning rate moves over a run: warm-up, then one-cycle, cosine or exponential. Factories of LambdaLR."""
+"""How the learning rate moves over a run: warm-up, then one-cycle, cosine or exponential."""
 
 from collections.abc import Callable
 from math import cos, pi
@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 def onecycle(optimizer: Optimizer, total_steps: int, warmup_share: float, final: float) -> LambdaLR:
-    """Rise linearly to the full rate, then fall linearly to ``final`` of it at ``total_steps`` (CoTracker's)."""
+    """Rise linearly to the full rate, then fall linearly to ``final`` of it (as CoTracker does)."""
     return _after_warmup(optimizer, total_steps, warmup_share, lambda t: 1 + (final - 1) * t)
 
 
@@ -30,7 +30,7 @@ def _after_warmup(
     """``decay`` is given the share of the way from the end of the warm-up to ``total_steps``, in [0, 1]."""
     if total_steps < 1 or not 0 <= warmup_share < 1:
         raise ValueError(
-            f"schedule: expected total_steps >= 1 and warmup_share in [0, 1), got {total_steps} and {warmup_share}"
+            f"schedule: total_steps must be >= 1, warmup_share in [0, 1); not {total_steps}, {warmup_share}"
         )
     warmup_steps = int(warmup_share * total_steps)
 

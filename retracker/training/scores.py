@@ -32,7 +32,7 @@ def pck_scores(prediction: Prediction, truth: VideoSample) -> dict[str, Tensor]:
 
 
 def tapvid_scores(prediction: Prediction, truth: VideoSample) -> dict[str, Tensor]:
-    """delta_avg, AJ and OA of each clip (B), in TAP-Vid's "first" mode; NaN where a clip has nothing to find."""
+    """delta_avg, AJ and OA of each clip (B) in TAP-Vid's "first" mode; NaN where nothing is to be found."""
     height, width = truth.video.shape[-2:]
     ratio = torch.tensor([TAPVID_SIZE / width, TAPVID_SIZE / height], dtype=torch.float64)
 
@@ -63,7 +63,7 @@ class ScoreSheet:
             self.values[name] += value.detach().flatten().tolist()
 
     def means(self, total: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, Tensor]:
-        """The mean of each score; ``total`` sums a tensor over ranks. ``<name>/skipped`` counts clips without it."""
+        """The mean of each score (``total`` sums over ranks); ``<name>/skipped`` counts clips without it."""
         means = {}
         for name in sorted(self.values):
             values = self.values[name]
