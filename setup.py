@@ -26,6 +26,7 @@ setup(
         "einops>=0.8",
         "fsspec>=2024.2",
         "h5py>=3.10",
+        "huggingface-hub>=0.23",
         "hydra-core>=1.3.2",
         "jaxtyping>=0.2.34",
         "kornia>=0.9",

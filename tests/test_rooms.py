@@ -73,7 +73,7 @@ TABLE = {
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     # pickle: for the name of the error that torch.load raises.
     "checkpoint": Rule({"types", "models", "backbone_weights"}, {"torch", "safetensors"}, {"logging"}),
-    "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "timm", "huggingface_hub"}),
+    "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "huggingface_hub"}, {"logging"}),
     "weights": Rule(set(), set(), OUTSIDE),
 }
 

@@ -56,12 +56,25 @@ def test_the_wheel_is_installed_and_imported_from_anywhere(installed):
     assert run.stdout.strip() == str(target / "retracker/__init__.py"), run.stderr
 
 
-@pytest.mark.parametrize("module", ["retracker.train", "retracker.eval"])
-def test_the_installed_commands_find_their_configuration(installed, module):
-    python, _ = installed
-    run = python("-m", module, "--cfg", "job")
+def test_training_runs_from_the_wheel_and_keeps_to_its_output_directory(installed, tmp_path):
+    python, target = installed
+    before = {path for path in target.rglob("*") if path.suffix != ".pyc"}
+    run = python(
+        "-m", "retracker.train", "+experiment=tracking", "+debug=fast", f"paths.output_dir={tmp_path}"
+    )
     assert run.returncode == 0, run.stderr
-    assert "output_dir:" in run.stdout
+    assert (tmp_path / "checkpoints/last.ckpt").is_file()
+    assert {
+        path for path in target.rglob("*") if path.suffix not in (".pyc", "") or path.is_file()
+    } - before == set()
+
+
+@pytest.mark.parametrize("module", ["retracker.train", "retracker.eval"])
+def test_a_misspelt_override_ends_in_one_line(installed, module):
+    python, _ = installed
+    run = python("-m", module, "no_such_key=1")
+    assert run.returncode == 2
+    assert "no_such_key" in run.stderr and run.stderr.count("\n") == 1
 
 
 def test_the_console_script_is_installed_and_explains_itself(installed):
