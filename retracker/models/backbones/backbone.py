@@ -24,6 +24,7 @@ class WeightTarget:
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]]  # released key names -> the module's
     package: str | None = None  # an installed package that carries them as weights/<name>.pt
     hub_id: str | None = None  # a repository of the Hugging Face hub with model.safetensors
+    url: str | None = None  # a .pth file
 
 
 class Backbone(nn.Module):

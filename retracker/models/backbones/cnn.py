@@ -21,7 +21,7 @@ from retracker.types import FeaturePyramid
 class CnnBody(nn.Module):
     """A timm network cut after its coarsest wanted stride; ``strides`` and ``offsets`` are coarse to fine.
 
-    ``offsets`` follow from the network: strided odd kernels (ResNet) keep 0.5 px, pooling by 2 (VGG) stride/2.
+    ``offsets`` follow from the network: strided odd kernels (ResNet) keep 0.5 px, pooling (VGG) stride/2.
     """
 
     def __init__(self, model_name: str, strides: Sequence[int], offsets: Sequence[float]) -> None:
@@ -63,8 +63,8 @@ class CnnBody(nn.Module):
 class TopDown(nn.Module):
     """Hand a coarse map down: a finer map is the network's own, projected, plus the coarser one up-sampled.
 
-    ``in_channels`` are those of the network's finer maps; ``channels`` those of all levels handed out, the coarse
-    one included. The coarse map is projected before it is up-sampled, which is cheap.
+    ``in_channels`` are those of the network's finer maps; ``channels`` those of all levels, the coarse one
+    included. The coarse map is projected before it is up-sampled, which is cheap.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
 """DINOv2 and DINOv3 vision transformers from timm, frozen: alone, or above a convolutional network."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import timm
 import torch
@@ -20,6 +21,13 @@ from retracker.models.backbones.backbone import (
 from retracker.models.backbones.cnn import CnnBody, TopDown
 from retracker.types import FeaturePyramid
 
+OFFICIAL = MappingProxyType(
+    {
+        f"vit_{size}_patch14_reg4_dinov2": "https://dl.fbaipublicfiles.com/dinov2/"
+        f"dinov2_vit{size[0]}14/dinov2_vit{size[0]}14_reg4_pretrain.pth"
+        for size in ("small", "base", "large")
+    }
+)
 GRID_STRIDE = 16  # the input is resized so that one token covers this many pixels
 
 
@@ -61,7 +69,10 @@ class DinoBody(nn.Module):
     def weight_target(self) -> WeightTarget:
         """The transformer; weights from timm and from the DINOv2 repository both fit."""
         hub_id = timm.get_pretrained_cfg(self.model_name).hf_hub_id
-        return WeightTarget(name=self.model_name, module=self.vit, convert=_from_official, hub_id=hub_id)
+        url = OFFICIAL.get(self.model_name)
+        return WeightTarget(
+            name=self.model_name, module=self.vit, convert=_from_official, hub_id=hub_id, url=url
+        )
 
 
 class Dino(Backbone):

@@ -19,8 +19,8 @@ HEADS = ("heatmap_head.", "keypoint_head.", "fine_matcher.")  # its detector and
 class XFeat(Backbone):
     """Levels at strides 8, 4, 2. The coarsest is XFeat's descriptor map plus a residual that starts at zero.
 
-    ``channels`` are those of the levels (the first is XFeat's), ``stem_channels`` those of the trained CNN; ``frozen``
-    keeps XFeat's own weights as they are.
+    ``channels`` are those of the levels (the first is XFeat's), ``stem_channels`` those of the trained CNN;
+    ``frozen`` keeps XFeat's own weights as they are.
     """
 
     strides = (8.0, 4.0, 2.0)
