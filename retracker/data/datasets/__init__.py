@@ -1,0 +1,1 @@
+"""One file per dataset: files on disk (or a renderer) become samples."""

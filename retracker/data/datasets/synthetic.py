@@ -1,0 +1,54 @@
+"""Embedded training clips: rendered on demand, the n-th a pure function of (seed, n)."""
+
+from dataclasses import replace
+
+from torch.utils.data import Dataset
+
+from retracker.data.synthetic import ClipSettings, render
+from retracker.data.synthetic.seeds import check_training_seed, training_seed
+from retracker.types import VideoSample
+
+
+class Synthetic(Dataset[VideoSample]):
+    """``length`` unbatched clips; without a fixed list of files, ``length`` may be as large as one likes."""
+
+    def __init__(
+        self,
+        length: int,
+        difficulty: str,
+        num_frames: int,
+        num_points: int,
+        size: int,
+        seed: int,
+        **settings: float | bool,
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
+        self.length, self.seed = length, seed
+        self.settings = ClipSettings(
+            difficulty=difficulty,
+            num_frames=num_frames,
+            num_points=num_points,
+            height=size,
+            width=size,
+            **settings,
+        )
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> VideoSample:
+        if not 0 <= index < self.length:
+            raise IndexError(f"clip {index} of a synthetic dataset of {self.length}")
+        return render_one(training_seed(self.seed, index), self.settings)
+
+
+def render_one(seed: int, settings: ClipSettings) -> VideoSample:
+    """One training clip without a batch axis. Raises ValueError for a seed reserved for validation."""
+    check_training_seed(seed)
+    return unbatched(render([seed], settings))
+
+
+def unbatched(sample: VideoSample) -> VideoSample:
+    """The only clip of a batch of one."""
+    return replace(sample.map(lambda value: value[0]), name=sample.name[0])

@@ -1,0 +1,254 @@
+"""Choosing what is in a scene: the background, the movers, the camera's path, the film.
+
+Lengths are in world units; the camera stands near the origin and looks along +z at a background about 10 away.
+"""
+
+from dataclasses import dataclass, field
+from math import cos, pi, sin
+
+import torch
+
+from retracker.data.synthetic.dice import Dice
+from retracker.data.synthetic.motion import Waves
+from retracker.data.synthetic.scene import Film
+from retracker.data.synthetic.settings import ClipSettings, Difficulty
+from retracker.data.synthetic.surfaces import Camera, Surfaces
+
+CHANNELS = 11  # of a surface's motion; see Surfaces
+SWINGS = 2  # sinusoids per channel
+BACKGROUND_DEPTH = 10.0
+CAMERA_REACH = (
+    0.22,
+    0.16,
+    0.35,
+    1.3,
+    0.9,
+    0.7,
+    0.3,
+)  # yaw pitch roll (rad), x y z (world), log-zoom, at excursion 1
+
+
+CALM = ((0.0, 0.0),) * 4  # no ripple: amplitudes, cycles, speeds, phases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One surface, in plain numbers."""
+
+    base: list[float]
+    swings: dict[int, list[tuple[float, float, float]]] = field(
+        default_factory=dict
+    )  # amplitude frequency phase
+    drift: dict[int, float] = field(default_factory=dict)
+    round: bool = False
+    attached: bool = False
+    mover: bool = True
+    bounded: bool = True
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    outline: tuple[float, float, float] = (0.0, 0.0, -1.0)
+    ripple: tuple[tuple[float, float], ...] = CALM
+    density: float = 1.0
+
+
+def cast(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> tuple[list[Part], Camera]:
+    """The surfaces of one clip and the camera that films them."""
+    focal = dice.uniform(0.9, 1.3)  # in widths
+    movers = dice.integer(*difficulty.objects)
+    passing = min(movers, dice.integer(*difficulty.occluders))
+    parts = _background(focal, settings, difficulty, dice)
+    parts += [_object(focal, settings, difficulty, dice) for _ in range(movers - passing)]
+    parts += [_passer(focal, settings, difficulty, dice) for _ in range(passing)]
+    return parts, _camera(focal, settings, difficulty, dice)
+
+
+def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
+    """Blur, brightness and noise of one clip."""
+    frames = torch.arange(settings.num_frames)
+    change = dice.uniform(0, difficulty.exposure)
+    gain = change * (frames * dice.uniform(0.05, 0.4) + dice.uniform(0, 2 * pi)).sin() / 2
+    if difficulty.jumps:
+        for _ in range(max(1, settings.num_frames // 16)):
+            gain = gain + (frames >= dice.integer(0, settings.num_frames)) * change * dice.sign()
+    gain = gain.clamp(-difficulty.exposure, difficulty.exposure) - gain[0].clamp(-difficulty.exposure, 0)
+    tint = 1 + (dice.uniforms(3, -0.5, 0.5) * gain[:, None]).clamp(-0.1, 0.1)
+    gain = (1 + gain.clamp(-difficulty.exposure, difficulty.exposure))[:, None] * tint
+    blurred = dice.chance(difficulty.blurred)
+    shutter = dice.uniform(0.3, 1.0) * difficulty.shutter if blurred else 0.0
+    noise = dice.uniform(0, difficulty.noise)
+    if not settings.photometric:
+        gain, shutter, noise = torch.ones_like(gain), 0.0, 0.0
+    return Film(
+        gain=gain.float(),
+        shutter=torch.tensor(shutter, dtype=torch.float64),
+        noise=torch.tensor(noise, dtype=torch.float64),
+        noise_seed=torch.tensor(dice.integer(0, 2**62)),
+    )
+
+
+def assemble(parts: list[Part], dice: Dice) -> Surfaces:
+    """Turn S parts into one record of tensors with axis S."""
+
+    def table(values: list) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    swings = torch.zeros(len(parts), CHANNELS, SWINGS, 3, dtype=torch.float64)
+    drift = torch.zeros(len(parts), CHANNELS, dtype=torch.float64)
+    for row, part in enumerate(parts):
+        for channel, waves in part.swings.items():
+            swings[row, channel, : len(waves)] = table(waves)
+        for channel, speed in part.drift.items():
+            drift[row, channel] = speed
+    size, cycles, speed, phase = table([part.ripple for part in parts]).unbind(1)
+    amplitude, frequency, angle = swings.unbind(-1)
+    return Surfaces(
+        motion=Waves(
+            base=table([part.base for part in parts]),
+            drift=drift,
+            amplitude=amplitude,
+            frequency=frequency,
+            phase=angle,
+        ),
+        present=torch.ones(len(parts), dtype=torch.bool),
+        **{
+            name: torch.tensor([getattr(part, name) for part in parts])
+            for name in ("round", "attached", "mover", "bounded")
+        },
+        scale=table([part.scale for part in parts]),
+        outline=table([part.outline for part in parts]),
+        ripple=size,
+        ripple_waves=cycles,
+        ripple_speed=speed,
+        ripple_phase=phase,
+        density=table([part.density for part in parts]),
+        shift=dice.uniforms(2 * len(parts), 0, 4096).double().view(-1, 2),
+    )
+
+
+def _swing(amplitude: float, dice: Dice) -> list[tuple[float, float, float]]:
+    """A smooth wandering: one slow sinusoid and a smaller, quicker one. Its pace is set later, with the scene's."""
+    slow = dice.uniform(0.06, 0.16)
+    quick = slow * dice.uniform(2.0, 3.2)
+    return [
+        (amplitude, slow, dice.uniform(0, 2 * pi)),
+        (amplitude * dice.uniform(0.05, 0.2), quick, dice.uniform(0, 2 * pi)),
+    ]
+
+
+def _camera(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Camera:
+    reach = [reach * difficulty.excursion * dice.uniform(0, 1) for reach in CAMERA_REACH]
+    favourite = dice.integer(0, 4)  # one kind of motion is always strong, so that no clip stands still
+    reach[favourite] = CAMERA_REACH[favourite] * difficulty.excursion * dice.uniform(0.7, 1)
+    waves = torch.tensor([_swing(amplitude, dice) for amplitude in reach], dtype=torch.float64)  # 7 2 3
+    still = torch.zeros(len(reach), dtype=torch.float64)
+    amplitude, frequency, phase = waves.unbind(-1)
+    return Camera(
+        motion=Waves(base=still, drift=still, amplitude=amplitude, frequency=frequency, phase=phase),
+        focal=torch.tensor(focal * settings.width, dtype=torch.float64),
+        centre=torch.tensor([settings.width / 2, settings.height / 2], dtype=torch.float64),
+    )
+
+
+def _background(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> list[Part]:
+    """A wall, tilted and bent towards the camera at its sides, and often a floor or ceiling that meets it."""
+    density = focal * settings.width / BACKGROUND_DEPTH * dice.uniform(0.8, 1.1)
+    tilt = [dice.uniform(-0.25, 0.25), dice.uniform(-0.2, 0.2), dice.uniform(-0.4, 0.4)]
+    bend = [-dice.uniform(0, 0.05), -dice.uniform(0, 0.05)]
+    ripple = _ripple(0.35, 0.12, dice) if dice.chance(difficulty.nonrigid * 0.6) else CALM
+    wall = Part(
+        base=[0, 0, BACKGROUND_DEPTH, *tilt, *bend, 0, 0, 0],
+        mover=False, bounded=False, density=density, ripple=ripple,
+    )  # fmt: skip
+    if not dice.chance(0.5):
+        return [wall]
+    side = dice.sign()
+    floor = Part(
+        base=[0, side * dice.uniform(1.8, 2.6), 6.0, dice.uniform(-0.15, 0.15), -side * dice.uniform(0.95, 1.2), 0, 0, 0, 0, 0, 0],
+        mover=False, bounded=False, density=density * 1.3,
+    )  # fmt: skip
+    return [wall, floor]
+
+
+def _ripple(amplitude: float, cycles: float, dice: Dice) -> tuple[tuple[float, float], ...]:
+    """Two crossed shears that travel; invertible whatever their size."""
+    return (
+        (amplitude * dice.uniform(0.4, 1), amplitude * dice.uniform(0.4, 1)),
+        (cycles * dice.uniform(0.7, 1.3), cycles * dice.uniform(0.7, 1.3)),
+        (dice.sign() * dice.uniform(0.01, 0.03), dice.sign() * dice.uniform(0.01, 0.03)),
+        (dice.uniform(0, 1), dice.uniform(0, 1)),
+    )
+
+
+def _outline(dice: Dice) -> tuple[float, float, float]:
+    hole = dice.uniform(0.1, 0.3) if dice.chance(0.12) else -1.0
+    return dice.uniform(-0.45, 0.45), dice.uniform(-0.4, 0.5), hole
+
+
+def _object(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Part:
+    """An ellipsoid or a cut-out sheet somewhere in front of the wall, going its own way."""
+    depth = dice.uniform(4.0, 7.0)
+    unit = depth / focal  # the frame's width at that depth
+    radius = unit * dice.uniform(0.09, 0.22)
+    base = [dice.uniform(-0.38, 0.38) * unit, dice.uniform(-0.3, 0.3) * unit, depth]
+    swings = {
+        0: _swing(unit * dice.uniform(0.02, 0.3), dice),
+        1: _swing(unit * dice.uniform(0.02, 0.2), dice),
+        2: _swing(dice.uniform(0, 0.5), dice),
+    }
+    density = focal * settings.width / depth * radius * dice.uniform(0.9, 1.2)
+    if dice.chance(0.45):
+        return _ball(base, swings, radius, density, difficulty, dice)
+    swings |= {3: _swing(dice.uniform(0, 0.6), dice), 4: _swing(dice.uniform(0, 0.6), dice)}
+    swings |= {5: _swing(dice.uniform(0, 0.9), dice)}
+    bend = [dice.uniform(-0.7, 0.7), dice.uniform(-0.7, 0.7)] if dice.chance(0.6) else [0.0, 0.0]
+    ripple = CALM
+    if dice.chance(difficulty.nonrigid):
+        swings |= {6: _swing(dice.uniform(0.2, 0.6), dice), 7: _swing(dice.uniform(0.1, 0.4), dice)}
+        ripple = _ripple(0.22, 0.5, dice)
+    return Part(
+        base=[*base, 0, 0, dice.uniform(-pi, pi), *bend, 0, 0, 0],
+        swings=swings, scale=(radius, radius, radius), outline=_outline(dice), ripple=ripple, density=density,
+    )  # fmt: skip
+
+
+def _ball(
+    base: list, swings: dict, radius: float, density: float, difficulty: Difficulty, dice: Dice
+) -> Part:
+    scale = tuple((radius * dice.uniforms(3, 0.6, 1.1)).tolist())
+    if dice.chance(difficulty.nonrigid):
+        swings = swings | {channel: _swing(dice.uniform(0.05, 0.2), dice) for channel in (8, 9, 10)}
+    turns = {3: dice.uniform(-0.03, 0.03), 4: dice.uniform(-0.02, 0.02), 5: dice.uniform(-0.03, 0.03)}
+    start = dice.uniforms(3, -0.6, 0.6).tolist()
+    return Part(
+        base=[*base, *start, 0, 0, 0, 0, 0],
+        swings=swings, drift=turns, round=True, scale=scale, density=density * 1.3,
+    )  # fmt: skip
+
+
+def _passer(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Part:
+    """Something close to the camera that sweeps across the view and back, hiding each point for a few frames.
+
+    Its pace is in frames, not the scene's: how long it hides a point is its width over its speed.
+    """
+    depth = dice.uniform(2.0, 2.6)
+    unit = depth / focal
+    shortest, longest = difficulty.occlusion
+    clip = settings.num_frames * settings.frame_stride
+    hidden = dice.uniform(min(shortest, clip / 4), min(longest, clip / 2))
+    breadth = dice.uniform(0.1, 0.3)
+    speed = min(breadth / hidden, 0.8 * difficulty.speed)
+    breadth = speed * hidden
+    length = dice.uniform(0.3, 0.8) if dice.chance(0.6) else breadth * dice.uniform(0.7, 1.4)
+    reach = 0.5 + breadth / 2 + dice.uniform(0.1, 0.3)
+    frequency = speed / reach
+    crossing = dice.uniform(0.2, 0.8) * clip  # when it is in the middle
+    heading = dice.uniform(-0.4, 0.4) + (pi / 2 if dice.chance(0.25) else 0) + (pi if dice.chance(0.5) else 0)
+    aside = dice.uniform(-0.25, 0.25)
+    size = (unit * breadth / 2, unit * length / 2)
+    wave = [(unit * reach * part, frequency, -frequency * crossing) for part in (cos(heading), sin(heading))]
+    ripple = _ripple(0.2, 0.5, dice) if dice.chance(difficulty.nonrigid) else CALM
+    return Part(
+        base=[-sin(heading) * aside * unit, cos(heading) * aside * unit, depth, 0, 0, heading, 0, 0, 0, 0, 0],
+        swings={0: wave[:1], 1: wave[1:], 4: _swing(0.15, dice)},
+        attached=True, scale=(*size, size[0]), outline=_outline(dice)[:2] + (-1.0,), ripple=ripple,
+        density=focal * settings.width / depth * max(size),
+    )  # fmt: skip
