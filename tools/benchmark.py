@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from retracker.benchmarks.baselines import lucas_kanade
+from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade
 from retracker.checkpoint import build_net, load
 from retracker.types import TrackState
 
@@ -109,11 +109,12 @@ def follow(net: nn.Module, video: Tensor, xy: Tensor) -> None:
 def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, float]:
     """Median frames per second of the net and of Lucas-Kanade (forth and back), alternating; their ratio."""
     queries = torch.cat([torch.zeros(len(xy), 1), xy], dim=1)
+    plain = LucasKanadeSettings(patience=0)  # forth and back once per frame, no search for lost points
     ours, theirs = [], []
     follow(net, video[:WARM_UP], xy)
     for _ in range(repeats):
         ours.append(len(video) / seconds_of(lambda: follow(net, video, xy)))
-        theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries)))
+        theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries, plain)))
     net_fps, lk_fps = statistics.median(ours), statistics.median(theirs)
     return {"net fps": net_fps, "lowest": min(ours), "highest": max(ours)} | {
         "Lucas-Kanade fps": lk_fps,

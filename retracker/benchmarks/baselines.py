@@ -21,7 +21,7 @@ class LucasKanadeSettings:
 
     window: int = 21  # px, a side of the patch that is aligned
     pyramid: int = 3  # levels above the frame itself
-    round_trip: float = 1.0  # px: forth and back must return this close to the start
+    round_trip: float = 2.0  # px: forth and back must return this close to the start
     patience: int = 24  # frames: how long a lost point is looked for where it was last seen; 0 = never again
     likeness: float = 0.8  # normalised correlation that a point found again must reach
 
