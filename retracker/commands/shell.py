@@ -1,0 +1,103 @@
+"""What all commands share: arguments that fail in one line, a device, a model, and a progress bar."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from retracker.checkpoint import load
+
+USER_ERROR = 2  # exit code of a mistake on the command line or in its files
+INTERRUPTED = 130  # what shells report after Ctrl-C
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line, without the page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"{self.prog}: {message} (see {self.prog} --help)\n")
+        raise SystemExit(USER_ERROR)
+
+
+def exit_code(program: str, action: Callable[[], None]) -> int:
+    """Run a command; a mistake of its user becomes one line on stderr and exit code 2."""
+    try:
+        action()
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
+        return INTERRUPTED
+    return 0
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
+    """The options that every command with a model and results has."""
+    parser.add_argument("--ckpt", default="tiny", help="a packaged name or a .ckpt or .safetensors file")
+    parser.add_argument("--save", default=default, help=f"comma-separated, of: {', '.join(formats)}")
+    parser.add_argument("--out", type=Path, default=Path("."), help="folder for what is written")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="work on about N x N px (default: the model's)"
+    )
+
+
+def parse_formats(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The formats named in ``--save``; raises ValueError for one that is not known."""
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    unknown = [name for name in formats if name not in known]
+    if unknown or not formats:
+        named = unknown[0] if unknown else text
+        raise ValueError(f"--save: expected some of {', '.join(known)}, got {named!r}")
+    return formats
+
+
+def check_folder(option: str, folder: Path) -> None:
+    """Make the folder if it is missing, before any work is done; raises ValueError if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option}: cannot make the folder {folder} ({error.strerror})") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{option}: may not write into {folder}")
+
+
+def check_positive(option: str, value: int | None) -> None:
+    """Raise ValueError naming the option if its value is given and not positive."""
+    if value is not None and value < 1:
+        raise ValueError(f"{option}: expected a positive number, got {value}")
+
+
+def load_model(ckpt: str, device: str) -> nn.Module:
+    """Load a checkpoint onto the device; raises ValueError if there is no such device."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.zeros(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device: cannot use {device!r} on this machine (try auto or cpu)") from error
+    return load(ckpt).to(place)
+
+
+@contextmanager
+def progress_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, if that is a terminal; yields what to call after each step."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)
+
+
+def say(line: str) -> None:
+    """Write one line for the user."""
+    sys.stdout.write(f"{line}\n")
