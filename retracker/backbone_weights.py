@@ -26,8 +26,8 @@ WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest a s
 def load_backbone_weights(net: nn.Module, source: str, cache_dir: Path | None) -> str:
     """Start a backbone (or the backbone of a net) from released weights, and say which in one line.
 
-    ``source`` is ``auto`` (installed package, then cache, then hub), ``none`` (keep random weights), a file, or
-    a folder of files named after the parts. ``cache_dir`` defaults to ``~/.cache/retracker``.
+    ``source`` is ``auto`` (installed package, then cache, then hub), ``none`` (keep random weights), a file,
+    or a folder of files named after the parts. ``cache_dir`` defaults to ``~/.cache/retracker``.
     Raises FileNotFoundError where there is nothing to load and ValueError where a file does not fit.
     """
     backbone = net if isinstance(net, Backbone) else getattr(net, "backbone", None)

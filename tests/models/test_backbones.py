@@ -80,8 +80,8 @@ def symmetrise(net):
                 module.pos_embed.copy_(grid.flatten(1, 2))
 
 
-def mirrored_errors(net, image, dim, wrong_by):
-    """Per level: how features at p differ from the mirrored image's where p went, over their spread."""
+def mirrored_errors(net, image, dim):
+    """Per level, the mirrored features' error over their spread: as declared, and half a cell off."""
     extent = torch.tensor([image.shape[-1], image.shape[-2]]).float()
     xy = (0.3 + 0.4 * torch.rand(1, 200, 2, generator=torch.Generator().manual_seed(5))) * extent
     mirrored_xy = xy.clone()
@@ -89,17 +89,18 @@ def mirrored_errors(net, image, dim, wrong_by):
     mirrored_xy[..., axis] = extent[axis] - xy[..., axis]
     with torch.no_grad():
         levels, mirrored = net(image).levels, net(image.flip(dim)).levels
-    errors = []
+    right, wrong = [], []
     for a, b in zip(levels, mirrored, strict=True):
-        a, b = (replace(x, offset=x.offset + wrong_by * x.stride) for x in (a, b))
-        here = sample(a, xy)
-        spread = (here - here.mean(1, keepdim=True)).norm(dim=-1).mean()
-        errors.append(((here - sample(b, mirrored_xy)).norm(dim=-1).mean() / spread).item())
-    return errors
+        for errors, cells in ((right, 0.0), (wrong, 0.5)):
+            moved_a, moved_b = (replace(x, offset=x.offset + cells * x.stride) for x in (a, b))
+            here, there = sample(moved_a, xy), sample(moved_b, mirrored_xy)
+            spread = (here - here.mean(1, keepdim=True)).norm(dim=-1).mean()
+            errors.append(((here - there).norm(dim=-1).mean() / spread).item())
+    return right, wrong
 
 
-# An offset of stride/2 is mirrored onto itself where the size is a multiple of the stride, one of 0.5 px where
-# it is one more; there the padding on one side reaches into the frame, hence the longer frame and the tolerance.
+# An offset of stride/2 is mirrored onto itself where the size is a multiple of the stride, 0.5 px where it
+# is one more: there padding on one side reaches into the frame, hence the longer frame and the tolerance.
 @pytest.mark.parametrize("dim", [-1, -2])
 @pytest.mark.parametrize(
     ("builder", "side", "tolerance"),
@@ -110,9 +111,9 @@ def test_a_mirrored_frame_has_mirrored_features(builder, side, tolerance, dim):
     stir(net)
     symmetrise(net)
     size = (96, side) if dim == -1 else (side, 96)
-    image = smooth_images(1, *size)
-    assert max(mirrored_errors(net, image, dim, wrong_by=0.0)) < tolerance
-    assert min(mirrored_errors(net, image, dim, wrong_by=0.5)) > 4 * tolerance
+    right, wrong = mirrored_errors(net, smooth_images(1, *size), dim)
+    assert max(right) < tolerance
+    assert min(wrong) > 4 * tolerance
 
 
 @pytest.mark.parametrize("dim", [-1, -2])
@@ -122,9 +123,9 @@ def test_the_trained_branch_of_xfeat_mirrors_at_the_declared_offsets(dim):
     with torch.no_grad():
         net.fuse2.weight[:, 8:] = 0  # without the frozen trunk, whose kernels have no such symmetry
         net.fuse4.weight[:, 8:] = 0
-    image = smooth_images(1, 96, 96)
-    assert max(mirrored_errors(net, image, dim, wrong_by=0.0)[1:]) < 1e-3
-    assert min(mirrored_errors(net, image, dim, wrong_by=0.5)[1:]) > 0.1
+    right, wrong = mirrored_errors(net, smooth_images(1, 96, 96), dim)
+    assert max(right[1:]) < 1e-3
+    assert min(wrong[1:]) > 0.1
 
 
 def turned(image, xy, degrees):

@@ -36,8 +36,10 @@ class CnnBody(nn.Module):
                 f"expected descending strides out of {reductions}, and an offset for each"
             )
         indices = [reductions.index(stride) for stride in reversed(strides)]
+        # timm builds VGG's classifier, 120 M parameters, only to cut it off again: make it narrow.
+        head = {"num_features": 1} if model_name.startswith("vgg") else {}
         self.network = timm.create_model(
-            model_name, features_only=True, pretrained=False, out_indices=indices
+            model_name, features_only=True, pretrained=False, out_indices=indices, **head
         )
         self.model_name = model_name
         self.strides = tuple(map(float, strides))
