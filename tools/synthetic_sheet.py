@@ -1,4 +1,4 @@
-"""Look at rendered clips: a contact sheet (PNG) of several clips in rows, with their tracks, or one clip as mp4."""
+"""Look at rendered clips: a contact sheet (PNG), one clip a row, with their tracks."""
 
 import argparse
 from pathlib import Path

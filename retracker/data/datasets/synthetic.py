@@ -10,9 +10,9 @@ from retracker.types import VideoSample
 
 
 class Synthetic(Dataset[VideoSample]):
-    """``length`` unbatched clips; without a fixed list of files, ``length`` may be as large as one likes."""
+    """``length`` unbatched clips; nothing is stored, so ``length`` may be as large as one likes."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  a yaml's keys, one for one
         self,
         length: int,
         difficulty: str,
@@ -20,7 +20,9 @@ class Synthetic(Dataset[VideoSample]):
         num_points: int,
         size: int,
         seed: int,
-        **settings: float | bool,
+        *,
+        frame_stride: float = 1.0,
+        dense_flow: bool = False,
     ) -> None:
         if length < 1:
             raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
@@ -31,7 +33,8 @@ class Synthetic(Dataset[VideoSample]):
             num_points=num_points,
             height=size,
             width=size,
-            **settings,
+            frame_stride=frame_stride,
+            dense_flow=dense_flow,
         )
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """Choosing what is in a scene: the background, the movers, the camera's path, the film.
 
-Lengths are in world units; the camera stands near the origin and looks along +z at a background about 10 away.
+Lengths are in world units; the camera stands near the origin and looks along +z at a wall about 10 away.
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ CALM = ((0.0, 0.0),) * 4  # no ripple: amplitudes, cycles, speeds, phases
 class Part:
     """One surface, in plain numbers."""
 
-    base: list[float]
+    base: list[float | int]
     swings: dict[int, list[tuple[float, float, float]]] = field(
         default_factory=dict
     )  # amplitude frequency phase
@@ -64,8 +64,8 @@ def cast(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> tuple[li
 def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
     """Blur, brightness and noise of one clip."""
     frames = torch.arange(settings.num_frames)
-    change = dice.uniform(0, difficulty.exposure)
-    gain = change * (frames * dice.uniform(0.05, 0.4) + dice.uniform(0, 2 * pi)).sin() / 2
+    change = dice.uniform(0.0, difficulty.exposure)
+    gain = change * (frames * dice.uniform(0.05, 0.4) + dice.uniform(0.0, 2 * pi)).sin() / 2
     if difficulty.jumps:
         for _ in range(max(1, settings.num_frames // 16)):
             gain = gain + (frames >= dice.integer(0, settings.num_frames)) * change * dice.sign()
@@ -74,7 +74,7 @@ def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
     gain = (1 + gain.clamp(-difficulty.exposure, difficulty.exposure))[:, None] * tint
     blurred = dice.chance(difficulty.blurred)
     shutter = dice.uniform(0.3, 1.0) * difficulty.shutter if blurred else 0.0
-    noise = dice.uniform(0, difficulty.noise)
+    noise = dice.uniform(0.0, difficulty.noise)
     if not settings.photometric:
         gain, shutter, noise = torch.ones_like(gain), 0.0, 0.0
     return Film(
@@ -120,24 +120,24 @@ def assemble(parts: list[Part], dice: Dice) -> Surfaces:
         ripple_speed=speed,
         ripple_phase=phase,
         density=table([part.density for part in parts]),
-        shift=dice.uniforms(2 * len(parts), 0, 4096).double().view(-1, 2),
+        shift=dice.uniforms(2 * len(parts), 0.0, 4096.0).double().view(-1, 2),
     )
 
 
 def _swing(amplitude: float, dice: Dice) -> list[tuple[float, float, float]]:
-    """A smooth wandering: one slow sinusoid and a smaller, quicker one. Its pace is set later, with the scene's."""
+    """A smooth wandering: a slow sinusoid and a smaller, quick one. The scene's pace is set later."""
     slow = dice.uniform(0.06, 0.16)
     quick = slow * dice.uniform(2.0, 3.2)
     return [
-        (amplitude, slow, dice.uniform(0, 2 * pi)),
-        (amplitude * dice.uniform(0.05, 0.2), quick, dice.uniform(0, 2 * pi)),
+        (amplitude, slow, dice.uniform(0.0, 2 * pi)),
+        (amplitude * dice.uniform(0.05, 0.2), quick, dice.uniform(0.0, 2 * pi)),
     ]
 
 
 def _camera(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Camera:
-    reach = [reach * difficulty.excursion * dice.uniform(0, 1) for reach in CAMERA_REACH]
+    reach = [reach * difficulty.excursion * dice.uniform(0.0, 1.0) for reach in CAMERA_REACH]
     favourite = dice.integer(0, 4)  # one kind of motion is always strong, so that no clip stands still
-    reach[favourite] = CAMERA_REACH[favourite] * difficulty.excursion * dice.uniform(0.7, 1)
+    reach[favourite] = CAMERA_REACH[favourite] * difficulty.excursion * dice.uniform(0.7, 1.0)
     waves = torch.tensor([_swing(amplitude, dice) for amplitude in reach], dtype=torch.float64)  # 7 2 3
     still = torch.zeros(len(reach), dtype=torch.float64)
     amplitude, frequency, phase = waves.unbind(-1)
@@ -152,7 +152,7 @@ def _background(focal: float, settings: ClipSettings, difficulty: Difficulty, di
     """A wall, tilted and bent towards the camera at its sides, and often a floor or ceiling that meets it."""
     density = focal * settings.width / BACKGROUND_DEPTH * dice.uniform(0.8, 1.1)
     tilt = [dice.uniform(-0.25, 0.25), dice.uniform(-0.2, 0.2), dice.uniform(-0.4, 0.4)]
-    bend = [-dice.uniform(0, 0.05), -dice.uniform(0, 0.05)]
+    bend = [-dice.uniform(0.0, 0.05), -dice.uniform(0.0, 0.05)]
     ripple = _ripple(0.35, 0.12, dice) if dice.chance(difficulty.nonrigid * 0.6) else CALM
     wall = Part(
         base=[0, 0, BACKGROUND_DEPTH, *tilt, *bend, 0, 0, 0],
@@ -161,8 +161,9 @@ def _background(focal: float, settings: ClipSettings, difficulty: Difficulty, di
     if not dice.chance(0.5):
         return [wall]
     side = dice.sign()
+    tilt = [dice.uniform(-0.15, 0.15), -side * dice.uniform(0.95, 1.2), 0]
     floor = Part(
-        base=[0, side * dice.uniform(1.8, 2.6), 6.0, dice.uniform(-0.15, 0.15), -side * dice.uniform(0.95, 1.2), 0, 0, 0, 0, 0, 0],
+        base=[0, side * dice.uniform(1.8, 2.6), 6.0, *tilt, 0, 0, 0, 0, 0],
         mover=False, bounded=False, density=density * 1.3,
     )  # fmt: skip
     return [wall, floor]
@@ -171,10 +172,10 @@ def _background(focal: float, settings: ClipSettings, difficulty: Difficulty, di
 def _ripple(amplitude: float, cycles: float, dice: Dice) -> tuple[tuple[float, float], ...]:
     """Two crossed shears that travel; invertible whatever their size."""
     return (
-        (amplitude * dice.uniform(0.4, 1), amplitude * dice.uniform(0.4, 1)),
+        (amplitude * dice.uniform(0.4, 1.0), amplitude * dice.uniform(0.4, 1.0)),
         (cycles * dice.uniform(0.7, 1.3), cycles * dice.uniform(0.7, 1.3)),
         (dice.sign() * dice.uniform(0.01, 0.03), dice.sign() * dice.uniform(0.01, 0.03)),
-        (dice.uniform(0, 1), dice.uniform(0, 1)),
+        (dice.uniform(0.0, 1.0), dice.uniform(0.0, 1.0)),
     )
 
 
@@ -192,13 +193,13 @@ def _object(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: 
     swings = {
         0: _swing(unit * dice.uniform(0.02, 0.3), dice),
         1: _swing(unit * dice.uniform(0.02, 0.2), dice),
-        2: _swing(dice.uniform(0, 0.5), dice),
+        2: _swing(dice.uniform(0.0, 0.5), dice),
     }
     density = focal * settings.width / depth * radius * dice.uniform(0.9, 1.2)
     if dice.chance(0.45):
         return _ball(base, swings, radius, density, difficulty, dice)
-    swings |= {3: _swing(dice.uniform(0, 0.6), dice), 4: _swing(dice.uniform(0, 0.6), dice)}
-    swings |= {5: _swing(dice.uniform(0, 0.9), dice)}
+    swings |= {3: _swing(dice.uniform(0.0, 0.6), dice), 4: _swing(dice.uniform(0.0, 0.6), dice)}
+    swings |= {5: _swing(dice.uniform(0.0, 0.9), dice)}
     bend = [dice.uniform(-0.7, 0.7), dice.uniform(-0.7, 0.7)] if dice.chance(0.6) else [0.0, 0.0]
     ripple = CALM
     if dice.chance(difficulty.nonrigid):

@@ -36,11 +36,11 @@ class Candidates(TensorStruct):
 
     xy: Float[Tensor, "T P 2"]
     visible: Bool[Tensor, "T P"]
-    birth: Int[Tensor, "P"]
-    mover: Bool[Tensor, "P"]
-    fastest: Float[Tensor, "P"]  # px per frame, while it is seen
-    hidden: Int[Tensor, "P"]  # longest run of frames inside the frame but covered, after birth
-    returns: Bool[Tensor, "P"]  # leaves the frame after birth and is seen again
+    birth: Int[Tensor, " P"]
+    mover: Bool[Tensor, " P"]
+    fastest: Float[Tensor, " P"]  # px per frame, while it is seen
+    hidden: Int[Tensor, " P"]  # longest run of frames inside the frame but covered, after birth
+    returns: Bool[Tensor, " P"]  # leaves the frame after birth and is seen again
 
 
 def draw_clip(seed: int, settings: ClipSettings) -> Clip:
@@ -111,8 +111,8 @@ def _usual_speed(scene: Scene) -> Float[Tensor, ""]:
 def _candidates(scene: Scene, settings: ClipSettings, dice: Dice) -> Candidates:
     """Points at random pixels of random birth frames, more than are needed."""
     count = 4 * settings.num_points + 64
-    births = dice.uniforms(count, 0, max(1, settings.last_birth * settings.num_frames)).long()
-    births = torch.where(dice.uniforms(count, 0, 1) < settings.first_frame_share, 0, births)
+    births = dice.uniforms(count, 0.0, max(1, settings.last_birth * settings.num_frames)).long()
+    births = torch.where(dice.uniforms(count, 0.0, 1.0) < settings.first_frame_share, 0, births)
     births = births.clamp(max=settings.num_frames - 1)
     x, y = (dice.uniforms(count, 0.5, size - 0.5).double() for size in (scene.width, scene.height))
     posed = pose(scene.surfaces, scene.camera, scene.time[:, births])  # one time per point
@@ -134,7 +134,7 @@ def _candidates(scene: Scene, settings: ClipSettings, dice: Dice) -> Candidates:
     )
 
 
-def _longest_run(mask: Bool[Tensor, "T P"]) -> Int[Tensor, "P"]:
+def _longest_run(mask: Bool[Tensor, "T P"]) -> Int[Tensor, " P"]:
     run = torch.zeros(mask.shape[1], dtype=torch.long)
     longest = run
     for row in mask:
@@ -143,14 +143,14 @@ def _longest_run(mask: Bool[Tensor, "T P"]) -> Int[Tensor, "P"]:
     return longest
 
 
-def _returns(inside: Tensor, seen: Tensor, alive: Tensor) -> Bool[Tensor, "P"]:
+def _returns(inside: Tensor, seen: Tensor, alive: Tensor) -> Bool[Tensor, " P"]:
     left = (~inside & alive).cummax(0).values
     return (left & seen).any(0)
 
 
 def _choose(
     found: Candidates, settings: ClipSettings, difficulty: Difficulty, dice: Dice
-) -> Int[Tensor, "N"] | None:
+) -> Int[Tensor, " N"] | None:
     """Which candidates become queries; None where the scene does not offer what its difficulty promises."""
     born = found.visible.gather(0, found.birth[None])[0]
     fair = (
@@ -176,7 +176,7 @@ def _choose(
 
 def _quotas(
     found: Candidates, settings: ClipSettings, difficulty: Difficulty
-) -> list[tuple[Bool[Tensor, "P"], float]]:
+) -> list[tuple[Bool[Tensor, " P"], float]]:
     """Kinds of points that come first, with the share of the queries each shall have."""
     quotas = []
     if settings.strict and difficulty.occlusion[1]:
@@ -188,7 +188,7 @@ def _quotas(
     return quotas
 
 
-def _clip(scene: Scene, found: Candidates, chosen: Int[Tensor, "N"]) -> Clip:
+def _clip(scene: Scene, found: Candidates, chosen: Int[Tensor, " N"]) -> Clip:
     tracks = found.xy[:, chosen].float()[None]
     birth = found.birth[chosen][None]
     start = tracks.gather(1, birth[:, None, :, None].expand(-1, -1, -1, 2))[:, 0]

@@ -16,10 +16,10 @@ class Dice:
     def __init__(self, *seeds: int) -> None:
         self.rng = torch.Generator().manual_seed(mixed(*seeds))
 
-    def uniform(self, low: float, high: float) -> float:
+    def uniform(self, low: float | int, high: float | int) -> float:
         return low + (high - low) * torch.rand((), generator=self.rng).item()
 
-    def uniforms(self, count: int, low: float, high: float) -> Float[Tensor, "N"]:
+    def uniforms(self, count: int, low: float | int, high: float | int) -> Float[Tensor, " N"]:
         return low + (high - low) * torch.rand(count, generator=self.rng)
 
     def normals(self, *shape: int) -> Tensor:
@@ -30,7 +30,7 @@ class Dice:
         return int(torch.randint(low, high + 1, (), generator=self.rng))
 
     def chance(self, probability: float) -> bool:
-        return self.uniform(0, 1) < probability
+        return self.uniform(0.0, 1.0) < probability
 
     def sign(self) -> float:
         return 1.0 if self.chance(0.5) else -1.0

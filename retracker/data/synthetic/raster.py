@@ -59,11 +59,11 @@ def _expose(
     posed = pose(scene.surfaces, scene.camera, time).map(Tensor.float)
     found = hits(posed, light.surfaces, *pixel_centres(light))  # S B F H W
     nearest, first = found.depth.min(0)
-    second = found.depth.scatter(0, first[None], torch.inf).min(0).indices
+    beyond, second = found.depth.scatter(0, first[None], torch.inf).min(0)
     colours = [_texture(found, light.surfaces, atlas, index) for index in (first, second)]
     cover = (found.margin.gather(0, first[None])[0] + 0.5).clamp(0, 1)[:, :, None]
-    colour = colours[1] + (colours[0] - colours[1]) * cover
-    return colour * nearest.isfinite()[:, :, None]
+    near, far = cover * nearest.isfinite()[:, :, None], (1 - cover) * beyond.isfinite()[:, :, None]
+    return colours[0] * near + colours[1] * far
 
 
 def _texture(found, surfaces: Surfaces, atlas: Tensor, index: Tensor) -> Float[Tensor, "B F 3 H W"]:

@@ -15,12 +15,12 @@ SOFTENING = 0.3  # keeps the lobes of an outline finite at its centre and far aw
 
 @dataclass(frozen=True, kw_only=True)
 class Hit(TensorStruct):
-    """Where the rays of a block of pixels meet one surface."""
+    """Where the rays of a block of pixels meet one surface, or each of S."""
 
-    depth: Float[Tensor, "B F P Q"]  # along the optical axis; infinite where they miss
-    margin: Float[Tensor, "B F P Q"]  # px inside the outline; negative outside
-    u: Float[Tensor, "B F P Q"]  # material coordinates, local units
-    v: Float[Tensor, "B F P Q"]
+    depth: Float[Tensor, "*S B F P Q"]  # along the optical axis; infinite where they miss
+    margin: Float[Tensor, "*S B F P Q"]  # px inside the outline; negative outside
+    u: Float[Tensor, "*S B F P Q"]  # material coordinates, local units
+    v: Float[Tensor, "*S B F P Q"]
 
 
 def intersect(posed: Posed, surfaces: Surfaces, index: int, x: Tensor, y: Tensor) -> Hit:
@@ -70,13 +70,13 @@ def _affine(row: list | tuple, x: Tensor, y: Tensor) -> Tensor:
 
 
 def wave(turns: Tensor) -> Tensor:
-    """A smooth wave of period and height 1 made of parabolas: the same bits on every machine, unlike a sine."""
+    """A smooth wave of period and height 1 made of parabolas: the same bits everywhere, unlike a sine."""
     turns = turns - turns.floor() - 0.5
     return turns * (8 - 16 * turns.abs())
 
 
 def _material(posed: Posed, surfaces: Surfaces, index: int, point: tuple) -> tuple[Tensor, Tensor]:
-    """Material coordinates of a point of the surface; only the branches that some clip needs are worked out."""
+    """Material coordinates of a point of the surface; only branches that some clip needs are run."""
     ball = surfaces.round[:, index]
     if ball.all():
         return _octahedral(*point)
@@ -113,7 +113,7 @@ def _sheet_point(posed: Posed, surfaces: Surfaces, index: int, u: Tensor, v: Ten
 
 
 def _octahedral(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The direction (x, y, z) as a point of the square [-1, 1]^2; the side facing away (z > 0) is folded out."""
+    """The direction (x, y, z) as a point of the square [-1, 1]^2; the far side (z > 0) is folded out."""
     total = x.abs() + y.abs() + z.abs()
     u, v = x / total, y / total
     away = z > 0
@@ -146,7 +146,7 @@ def _margin(posed: Posed, surfaces: Surfaces, index: int, numbers: tuple) -> Ten
 
 
 def _outline(surfaces: Surfaces, index: int, u: Tensor, v: Tensor) -> Tensor:
-    """Positive inside a star-shaped figure of radius about 1 (circle, clover, cross, square, ring), 0 on its edge."""
+    """Positive inside a star-shaped figure of radius about 1 (disc, clover, cross, ring), 0 on its edge."""
     three, four, hole = surfaces.outline[:, index, :, None, None, None].unbind(1)
     uu, vv = u * u, v * v
     square = uu + vv

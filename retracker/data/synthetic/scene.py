@@ -27,12 +27,12 @@ class Film(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class Scene(TensorStruct):
-    """B scenes with T frames of H x W px each. Tile s of the atlas, from the top, is the texture of surface s."""
+    """B scenes of T frames, H x W px. Tile s of the atlas, from the top, is the texture of surface s."""
 
     camera: Camera
     surfaces: Surfaces
     film: Film
-    atlas: UInt8[Tensor, "*A 3 S*K K"]
+    atlas: UInt8[Tensor, "*A 3 SK K"]  # S tiles of K x K texels, one below the other
     time: Float[Tensor, "*A T"]  # when each frame is taken
     height: int
     width: int
@@ -56,7 +56,7 @@ def hits(posed: Posed, surfaces: Surfaces, x: Tensor, y: Tensor) -> Hit:
 
 
 def front(posed: Posed, surfaces: Surfaces, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The depth, surface and material coordinates (u, v) of what is seen exactly at pixels (x, y): each ``B F P Q``."""
+    """Depth, surface and material coordinates (u, v) of what is seen at pixels (x, y): each ``B F P Q``."""
     found = hits(posed, surfaces, x, y)
     depth = torch.where(found.margin > 0, found.depth, torch.inf)
     nearest, index = depth.min(0)
@@ -88,7 +88,7 @@ def follow(
     return xy, inside & (nearest >= depth * (1 - HIDDEN_BY)), inside
 
 
-def pixel_centres(scene: Scene) -> tuple[Float[Tensor, "W"], Float[Tensor, "H 1"]]:
+def pixel_centres(scene: Scene) -> tuple[Float[Tensor, " W"], Float[Tensor, "H 1"]]:
     """The x of every column and the y of every row, px."""
     x = torch.arange(scene.width, device=scene.time.device, dtype=scene.time.dtype) + 0.5
     y = torch.arange(scene.height, device=scene.time.device, dtype=scene.time.dtype) + 0.5
@@ -96,7 +96,7 @@ def pixel_centres(scene: Scene) -> tuple[Float[Tensor, "W"], Float[Tensor, "H 1"
 
 
 def depth_between(scene: Scene, first: int, last: int) -> Float[Tensor, "B F H W"]:
-    """Depth (world units, along the optical axis) of all pixel centres of frames ``first`` to ``last - 1``."""
+    """Depth (world units, along the view axis) of the pixel centres of frames ``first`` to ``last - 1``."""
     posed = pose(scene.surfaces, scene.camera, scene.time[:, first:last])
     return front(posed, scene.surfaces, *pixel_centres(scene))[0]
 

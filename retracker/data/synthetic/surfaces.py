@@ -1,9 +1,10 @@
 """What a scene is made of: a camera, and planes, bent and rippling sheets and ellipsoids that move.
 
 Every surface is a quadric in its own frame, ``square . p^2 + linear p_z + constant = 0``: a sheet is
-``z = (a x^2 + b y^2) / 2`` (a plane when a = b = 0), an ellipsoid the unit sphere before scaling. A *material* point
-of it has constant coordinates (u, v): on a sheet (x, y) up to two shears that change with time, on an ellipsoid the
-octahedral map of its direction. Both ways are exact, so tracks, visibility and pictures agree.
+``z = (a x^2 + b y^2) / 2`` (a plane when a = b = 0), an ellipsoid the unit sphere before scaling.
+Its material points have constant coordinates (u, v): on a sheet (x, y) up to two shears that change
+with time, on an ellipsoid the octahedral map of the direction. Both ways are exact, so tracks,
+visibility and pictures agree.
 """
 
 from dataclasses import dataclass

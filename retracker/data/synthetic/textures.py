@@ -1,6 +1,6 @@
 """Textures: procedural ones, and pieces of the photographs that scikit-image ships."""
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import skimage
@@ -13,8 +13,9 @@ from retracker.data.synthetic.dice import Dice
 from retracker.media.image import read_image
 
 PHOTOGRAPHS = (
-    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png",
-    "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg",
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "grass.png",
+    "gravel.png", "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png",
+    "retina.jpg", "rocket.jpg",
 )  # fmt: skip
 LARGEST_PHOTOGRAPH = 640  # px; larger ones are shrunk once, so that cutting stays quick
 PHOTO_SHARE = 0.45  # of the textures
@@ -31,7 +32,7 @@ def draw_texture(size: int, weak: float, dice: Dice) -> UInt8[Tensor, "3 K K"]:
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
-@lru_cache(maxsize=None)
+@cache
 def photograph(name: str) -> Float[Tensor, "3 H W"]:
     """One of scikit-image's own photographs, in [0, 1]; nothing is ever downloaded."""
     image = read_image(Path(skimage.__file__).parent / "data" / name).float() / 255
@@ -84,13 +85,13 @@ def _grain(picture: Float[Tensor, "3 K K"], dice: Dice, strength: float) -> Floa
 
 
 def _clouds(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
-    noise = _noise(size, dice.uniform(2, 5), dice.uniform(0.55, 0.95), dice)
+    noise = _noise(size, dice.uniform(2.0, 5.0), dice.uniform(0.55, 0.95), dice)
     return _palette(0.5 + 0.28 * noise, dice)
 
 
 def _axes(size: int, dice: Dice, bend: float) -> tuple[Tensor, Tensor]:
     """Coordinates over the tile, turned and gently bent, in tiles."""
-    angle = dice.uniforms(1, 0, 6.2832)
+    angle = dice.uniforms(1, 0.0, 6.2832)
     steps = torch.linspace(-0.5, 0.5, size)
     x, y = steps[None, :], steps[:, None]
     u, v = angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x
@@ -114,19 +115,19 @@ def _paint(mask: Tensor, dice: Dice) -> Float[Tensor, "3 K K"]:
 
 
 def _stripes(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
-    u, _ = _axes(size, dice, dice.uniform(0, 0.03))
-    bands = (u * 6.2832 * dice.uniform(5, 14)).sin() + dice.uniform(-0.5, 0.5)
+    u, _ = _axes(size, dice, dice.uniform(0.0, 0.03))
+    bands = (u * 6.2832 * dice.uniform(5.0, 14.0)).sin() + dice.uniform(-0.5, 0.5)
     return _two_colours(_step(bands, 0.4), dice)
 
 
 def _blobs(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
-    noise = _noise(size, size / dice.uniform(12, 40), 0.8, dice)
+    noise = _noise(size, size / dice.uniform(12.0, 40.0), 0.8, dice)
     return _two_colours(_step(noise - dice.uniform(-0.3, 0.8), 0.15), dice)
 
 
 def _checks(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
-    u, v = _axes(size, dice, dice.uniform(0, 0.015))
-    count = dice.uniform(4, 10)
+    u, v = _axes(size, dice, dice.uniform(0.0, 0.015))
+    count = dice.uniform(4.0, 10.0)
     board = (u * 3.1416 * count).sin() * (v * 3.1416 * count).sin()
     # Cells differ in brightness, or every crossing would look like every other.
     return _two_colours(_step(board, 0.12), dice) * (0.85 + 0.15 * _noise(size, size / 12, 0.9, dice))
@@ -137,7 +138,7 @@ def _confetti(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
     picture = _clouds(size, dice)
     for _ in range(3):
         u, v = _axes(size, dice, 0.04)
-        cells = dice.uniform(5, 12)
+        cells = dice.uniform(5.0, 12.0)
         spot = 0.3 - ((u * cells) % 1 - 0.5).square() - ((v * cells) % 1 - 0.5).square()
         kept = _step(_noise(size, size / 16, 0.9, dice), 0.1) * _step(spot - dice.uniform(0.12, 0.24), 0.02)
         picture = picture * (1 - kept) + _paint(kept, dice) * kept

@@ -1,5 +1,7 @@
 """The embedded validation set: fixed clips in three groups, never seen in training."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from torch.utils.data import Dataset
@@ -15,25 +17,27 @@ FIRST_SEED = 1_000_000  # of the range below RESERVED that belongs to this set; 
 
 
 class SyntheticVal(Dataset[VideoSample]):
-    """The clips of one group: 256 x 256, 48 frames, 64 queries."""
+    """The clips of some groups, one group after the other: 256 x 256, 48 frames, 64 queries."""
 
-    def __init__(self, group: str, *, quick: bool) -> None:
-        if group not in DIFFICULTIES:
-            raise ValueError(f"synthetic_val has the groups {', '.join(DIFFICULTIES)}; got {group!r}")
-        self.group, self.length = group, QUICK_CLIPS if quick else CLIPS
+    def __init__(self, groups: Sequence[str], *, quick: bool) -> None:
+        unknown = sorted(set(groups) - set(DIFFICULTIES))
+        if unknown:
+            raise ValueError(f"synthetic_val has the groups {', '.join(DIFFICULTIES)}; got {unknown}")
+        clips = range(QUICK_CLIPS if quick else CLIPS)
+        self.clips = [(group, index) for group in groups for index in clips]
 
     def __len__(self) -> int:
-        return self.length
+        return len(self.clips)
 
     def __getitem__(self, index: int) -> VideoSample:
-        if not 0 <= index < self.length:
-            raise IndexError(f"clip {index} of synthetic_val's {self.length} in group {self.group}")
-        return _clip(self.group, index)
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of synthetic_val's {len(self)}")
+        return _clip(*self.clips[index])
 
 
 def synthetic_val(group: str, quick: bool) -> SyntheticVal:
     """The validation clips of ``group`` (easy, medium or hard): 8, or the first 2 when ``quick``."""
-    return SyntheticVal(group, quick=quick)
+    return SyntheticVal([group], quick=quick)
 
 
 def validation_settings(group: str) -> ClipSettings:
@@ -60,12 +64,4 @@ def validation_seed(group: str, index: int) -> int:
 @lru_cache(maxsize=len(DIFFICULTIES) * CLIPS)
 def _clip(group: str, index: int) -> VideoSample:
     sample = render([validation_seed(group, index)], validation_settings(group))
-    return VideoSample(
-        video=sample.video[0],
-        queries=sample.queries.map(lambda value: value[0]),
-        tracks=sample.tracks[0],
-        visible=sample.visible[0],
-        labelled=sample.labelled[0],
-        located=sample.located[0],
-        name=f"synthetic_val/{group}-{index}",
-    )
+    return replace(sample.map(lambda value: value[0]), name=f"synthetic_val/{group}-{index}")
