@@ -37,7 +37,7 @@ class CnnBody(nn.Module):
             )
         indices = [reductions.index(stride) for stride in reversed(strides)]
         # timm builds VGG's classifier, 120 M parameters, only to cut it off again: make it narrow.
-        head = {"num_features": 1} if model_name.startswith("vgg") else {}
+        head = {"mlp_ratio": 1 / 4096} if model_name.startswith("vgg") else {}
         self.network = timm.create_model(
             model_name, features_only=True, pretrained=False, out_indices=indices, **head
         )
