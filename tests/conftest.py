@@ -7,6 +7,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from retracker.checkpoint import build_net
+from retracker.data.datasets.synthetic import Synthetic
 from retracker.types import stack
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -36,8 +38,6 @@ def cfg():
 @pytest.fixture
 def net(cfg):
     """The tiny net with random weights: the same in every test."""
-    from retracker.checkpoint import build_net  # noqa: PLC0415
-
     torch.manual_seed(0)
     return build_net(OmegaConf.to_container(cfg.model, resolve=True))
 
@@ -45,7 +45,5 @@ def net(cfg):
 @pytest.fixture(scope="session")
 def batch():
     """Two easy clips of 5 frames, 64 x 64, with 7 points each."""
-    from retracker.data.datasets.synthetic import Synthetic  # noqa: PLC0415
-
     clips = Synthetic(length=2, difficulty="easy", num_frames=5, num_points=7, size=64, seed=0)
     return stack([clips[0], clips[1]])

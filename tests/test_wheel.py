@@ -26,59 +26,59 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """A function that runs Python with nothing but the wheel's ReTracker, from an empty directory."""
-    target, elsewhere = tmp_path_factory.mktemp("target"), tmp_path_factory.mktemp("elsewhere")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, wheel]
+def target(wheel, tmp_path_factory):
+    """A folder with nothing but the wheel's contents."""
+    folder = tmp_path_factory.mktemp("target")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder, wheel]
     subprocess.run(pip, check=True)
+    return folder
 
-    def python(*arguments):
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(target), "HOME": str(elsewhere)}
+
+@pytest.fixture
+def python(target, tmp_path):
+    """Run Python with the installed ReTracker, from an empty directory."""
+
+    def run(*arguments):
+        environment = {"PYTHONPATH": str(target), "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=elsewhere, env=environment, capture_output=True, text=True)
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
-    return python, target
+    return run
 
 
-def test_the_wheel_holds_all_that_git_knows_of_the_package(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
-    code = {path.relative_to(ROOT).as_posix() for path in (ROOT / "retracker").rglob("*.py")}
-    weights = {path.relative_to(ROOT).as_posix() for path in (ROOT / "retracker/weights").glob("*.[sm][ad]*")}
-    configs = {
-        f"retracker/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")
+def in_repository(folder, *patterns):
+    return {
+        path.relative_to(ROOT).as_posix() for pattern in patterns for path in (ROOT / folder).rglob(pattern)
     }
-    assert (code | weights | configs | {"retracker/py.typed"}) - names == set()
 
 
-def test_the_wheel_is_installed_and_imported_from_anywhere(installed):
-    python, target = installed
+def test_the_wheel_holds_code_configs_weights_and_the_mark_of_types(wheel):
+    wanted = in_repository("retracker", "*.py", "py.typed", "*.safetensors", "*.md")
+    wanted |= {f"retracker/{path}" for path in in_repository("configs", "*.yaml")}
+    assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
+
+
+def test_it_is_imported_from_where_it_was_installed(python, target):
     run = python("-c", "import retracker; print(retracker.__file__)")
     assert run.stdout.strip() == str(target / "retracker/__init__.py"), run.stderr
 
 
-def test_training_runs_from_the_wheel_and_keeps_to_its_output_directory(installed, tmp_path):
-    python, target = installed
-    before = {path for path in target.rglob("*") if path.suffix != ".pyc"}
-    run = python(
-        "-m", "retracker.train", "+experiment=tracking", "+debug=fast", f"paths.output_dir={tmp_path}"
-    )
+def test_it_trains_from_any_directory_and_leaves_its_own_alone(python, target, tmp_path):
+    before = set(target.rglob("*"))
+    run = python("-m", "retracker.train", "+experiment=tracking", "+debug=fast", "paths.output_dir=out")
     assert run.returncode == 0, run.stderr
-    assert (tmp_path / "checkpoints/last.ckpt").is_file()
-    assert {
-        path for path in target.rglob("*") if path.suffix not in (".pyc", "") or path.is_file()
-    } - before == set()
+    assert (tmp_path / "out/checkpoints/last.ckpt").is_file()
+    assert set(target.rglob("*")) == before
 
 
 @pytest.mark.parametrize("module", ["retracker.train", "retracker.eval"])
-def test_a_misspelt_override_ends_in_one_line(installed, module):
-    python, _ = installed
+def test_a_misspelt_override_ends_in_one_line(python, module):
     run = python("-m", module, "no_such_key=1")
     assert run.returncode == 2
     assert "no_such_key" in run.stderr and run.stderr.count("\n") == 1
 
 
-def test_the_console_script_is_installed_and_explains_itself(installed):
-    python, target = installed
+def test_the_console_script_explains_itself(python, target):
     run = python(target / "bin/retracker", "--help")
     assert run.returncode == 0, run.stderr
     assert "track" in run.stdout
