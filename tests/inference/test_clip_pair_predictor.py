@@ -1,0 +1,163 @@
+"""Whole clips, pairs of images and co-tracker's signature."""
+
+import pytest
+import torch
+
+from retracker.inference.clip import track
+from retracker.inference.pair import grid_points, match
+from retracker.inference.predictor import CoTrackerPredictor
+from retracker.media.image import write_image
+from retracker.media.video import read_video, write_video
+
+
+def test_a_file_gives_what_its_frames_give(model, sample, queries, tmp_path):
+    write_video(tmp_path / "clip.mp4", sample.video, fps=7)
+    streamed = track(model, tmp_path / "clip.mp4", queries)
+    held = track(model, read_video(tmp_path / "clip.mp4")[0], queries)
+    assert torch.equal(streamed.tracks, held.tracks)
+    assert torch.equal(streamed.visible, held.visible)
+    assert (streamed.fps, held.fps, streamed.size) == (7.0, None, (64, 64))
+
+
+def test_a_query_is_exact_at_its_birth_and_hidden_before(model, sample, queries):
+    late = queries.clone()
+    late[:, 0] = torch.tensor([0, 1, 2, 3, 4, 5, 0, 2, 3])
+    result = track(model, sample.video, late.numpy())
+    everyone, birth = torch.arange(9), late[:, 0].long()
+    assert torch.equal(result.tracks[birth, everyone], late[:, 1:])
+    assert result.visible[birth, everyone].all() and (result.confidence[birth, everyone] == 1).all()
+    before = torch.arange(6)[:, None] < birth
+    assert not result.visible[before].any() and (result.confidence[before] == 0).all()
+    assert torch.equal(result.tracks[0, 1:6], late[1:6, 1:])  # waiting at its own position
+    assert result.tracks.isfinite().all()
+
+
+def test_backward_tracking_is_forward_tracking_of_the_reversed_clip(model, sample, queries):
+    both = queries.clone()
+    both[:, 0] = torch.tensor([3, 3, 3, 3, 5, 5, 0, 0, 0])
+    result = track(model, sample.video, both, backward=True)
+    forward = track(model, sample.video, both)
+    mirrored = both.clone()
+    mirrored[:, 0] = 5 - both[:, 0]
+    reverse = track(model, sample.video.flip(0), mirrored)
+    before = torch.arange(6)[:, None] < both[:, 0]
+    assert torch.equal(result.tracks[before], reverse.tracks.flip(0)[before])
+    assert torch.equal(result.confidence[before], reverse.confidence.flip(0)[before])
+    assert torch.equal(result.tracks[~before], forward.tracks[~before])
+    assert torch.equal(result.tracks[3, :4], both[:4, 1:])
+
+
+def test_the_order_of_the_queries_does_not_matter(model, sample, queries):
+    order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    a, b = track(model, sample.video, queries), track(model, sample.video, queries[order])
+    assert torch.equal(a.tracks[:, order], b.tracks)
+
+
+def test_progress_is_told_of_every_frame(model, sample, queries):
+    calls = []
+    track(model, sample.video, queries, progress=lambda: calls.append(1), max_frames=4)
+    assert len(calls) == 4
+
+
+def test_no_queries_give_no_tracks(model, sample):
+    result = track(model, sample.video, torch.zeros(0, 3), backward=True)
+    assert result.tracks.shape == (6, 0, 2)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ([0, 70.0, 3.0], r"query 1 at \(70, 3\) lies outside the frame of 64 x 64 px"),
+        ([6, 3.0, 3.0], "query 1 is in frame 6, after the end: the video has 6 frames"),
+        ([-1, 3.0, 3.0], "query 1: expected a whole frame number from 0 on, got -1"),
+        ([0.5, 3.0, 3.0], "query 1: expected a whole frame number"),
+        ([float("nan"), 3.0, 3.0], "query 1: expected a whole frame number"),
+        ([0, 3.0, float("inf")], r"query 1 at \(3, inf\): expected finite"),
+    ],
+)
+def test_a_bad_query_is_named_whatever_the_source(model, sample, tmp_path, query, message):
+    write_video(tmp_path / "clip.mp4", sample.video, fps=7)
+    for video in (sample.video, tmp_path / "clip.mp4"):
+        with pytest.raises(ValueError, match=message):
+            track(model, video, [[0, 1.0, 1.0], query])
+
+
+def test_queries_of_a_wrong_shape_are_refused(model, sample):
+    with pytest.raises(ValueError, match=r"shape \(N, 3\)"):
+        track(model, sample.video, [[1.0, 2.0]])
+
+
+def test_a_video_of_floats_is_refused(model, sample, queries):
+    with pytest.raises((ValueError, TypeError)):
+        track(model, sample.video.float(), queries)
+
+
+def test_matching_an_image_with_itself_by_a_sure_net_finds_each_point_in_place(model, sample):
+    with torch.no_grad():
+        model.visible_threshold = -1.0  # random weights are not sure of anything
+    matches = match(model, sample.video[0], sample.video[0], grid=5)
+    assert matches.index.tolist() == sorted(matches.index.tolist())
+    assert torch.equal(matches.points_a, grid_points(64, 64, 5)[matches.index])
+    inside = (matches.points_b >= 0) & (matches.points_b <= 64)
+    assert inside.all() and len(matches.points_b) > 0
+
+
+def test_matching_is_a_clip_of_two_frames(model, sample, tmp_path):
+    model.visible_threshold = -1.0
+    points = grid_points(64, 64, 4)
+    for index in (0, 3):
+        write_image(tmp_path / f"{index}.png", sample.video[index])
+    matches = match(model, tmp_path / "0.png", tmp_path / "3.png", points)
+    clip = track(model, sample.video[[0, 3]], torch.cat([torch.zeros(16, 1), points], dim=-1))
+    assert torch.equal(matches.points_b, clip.tracks[1, matches.index])
+    assert torch.equal(matches.confidence, clip.confidence[1, matches.index])
+
+
+def test_images_of_two_sizes_can_be_matched(model, sample):
+    model.visible_threshold = -1.0
+    matches = match(model, sample.video[0], sample.video[1, :, :40].permute(1, 2, 0), grid=6)
+    assert (matches.points_b[:, 1] <= 40).all()
+
+
+def test_hidden_points_are_no_matches(model, sample):
+    model.visible_threshold = 2.0
+    matches = match(model, sample.video[0], sample.video[1], grid=6)
+    assert len(matches.points_a) == len(matches.points_b) == len(matches.confidence) == 0
+
+
+def test_a_point_outside_the_first_image_is_named(model, sample):
+    with pytest.raises(ValueError, match="query 0 at"):
+        match(model, sample.video[0], sample.video[1], points=[[65.0, 2.0]])
+
+
+def test_the_predictor_answers_like_co_tracker(model, sample, queries):
+    video = sample.video[None].float()
+    tracks, visible = CoTrackerPredictor(model)(video, queries=queries[None])
+    expected = track(model, sample.video, queries)
+    assert tracks.shape == (1, 6, 9, 2) and visible.dtype == torch.bool
+    assert torch.equal(tracks[0], expected.tracks) and torch.equal(visible[0], expected.visible)
+
+
+def test_the_predictors_grid_starts_in_its_frame_and_stays_in_the_mask(model, sample):
+    predictor = CoTrackerPredictor(model)
+    video = sample.video[None].float()
+    tracks, visible = predictor(video, grid_size=4, grid_query_frame=2, backward_tracking=True)
+    assert tracks.shape == (1, 6, 16, 2) and visible[0, 2].all()
+    assert (tracks[0, 2, 0], tracks[0, 2, -1])[0].tolist() == [1.0, 1.0]
+    assert tracks[0, 2, -1].tolist() == [63.0, 63.0]
+    mask = torch.zeros(1, 1, 64, 64)
+    mask[..., :32] = 1  # the left half
+    masked, _ = predictor(video, grid_size=4, segm_mask=mask)
+    assert masked.shape[2] == 8 and (masked[0, 0, :, 0] < 32).all()
+
+
+def test_the_predictor_tracks_a_batch_clip_by_clip(model, sample, queries):
+    video = torch.stack([sample.video, sample.video.flip(0)]).float()
+    tracks, _ = CoTrackerPredictor(model)(video, queries=queries.expand(2, -1, -1))
+    second = track(model, sample.video.flip(0), queries)
+    assert torch.equal(tracks[1], second.tracks)
+
+
+def test_the_predictor_needs_queries_or_a_grid(model, sample):
+    with pytest.raises(ValueError, match="queries or a grid_size"):
+        CoTrackerPredictor(model)(sample.video[None].float())
