@@ -62,7 +62,7 @@ def parse_formats(text: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Make the folder if it is missing, before any work is done; raises ValueError if it cannot be written."""
+    """Make the folder if it is missing, before the work; raises ValueError if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
