@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade
 from retracker.checkpoint import build_net, load
-from retracker.types import TrackState
+from retracker.inference.online import OnlineTracker
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WARM_UP = 5  # frames: allocations, caches and thread pools
@@ -44,17 +44,16 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"benchmark: {error}\n")
         return 2
     video, xy = scene(arguments.frames, arguments.size, arguments.points)
-    with torch.inference_mode():
-        report = {
-            "threads": arguments.threads,
-            "size": arguments.size,
-            "points": arguments.points,
-            "parameters": sum(p.numel() for p in net.parameters()),
-            "speed": speed(net, video, xy, arguments.repeats),
-            "milliseconds per frame": profile(net, video, xy),
-            "bytes per point": bytes_per_point(net, video, xy),
-            "stream": stream(net, video, xy, arguments.stream),
-        }
+    report = {
+        "threads": arguments.threads,
+        "size": arguments.size,
+        "points": arguments.points,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "speed": speed(net, video, xy, arguments.repeats),
+        "milliseconds per frame": profile(net, video, xy),
+        "bytes per point": bytes_per_point(net, video, xy),
+        "stream": stream(net, video, xy, arguments.stream),
+    }
     show(report)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -92,18 +91,17 @@ def scene(num_frames: int, size: int, num_points: int) -> tuple[Tensor, Tensor]:
     return video, torch.from_numpy(rng.uniform(0.1, 0.9, (num_points, 2)).astype(np.float32)) * size
 
 
-def track(net: nn.Module, frames: Iterable[Tensor], xy: Tensor) -> Iterator[TrackState]:
-    """Follow all points from the first frame on, one frame at a time."""
-    state = None
+def follow(net: nn.Module, frames: Iterable[Tensor], xy: Tensor) -> Iterator[OnlineTracker]:
+    """Follow all points from the first frame on, as users do; yields the tracker after each frame."""
+    tracker = OnlineTracker(net)
+    tracker.add_queries(xy)
     for frame in frames:
-        born = torch.full((1, len(xy)), state is None)
-        _, state = net.step(net.encode(frame[None]), state, xy[None], born)
-        yield state
+        tracker.step(frame)
+        yield tracker
 
 
-def follow(net: nn.Module, video: Tensor, xy: Tensor) -> None:
-    """``track`` for its own sake: no frame's state outlives the next."""
-    deque(track(net, video, xy), maxlen=0)
+def exhaust(steps: Iterator[OnlineTracker]) -> None:
+    deque(steps, maxlen=0)
 
 
 def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, float]:
@@ -111,9 +109,9 @@ def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, 
     queries = torch.cat([torch.zeros(len(xy), 1), xy], dim=1)
     plain = LucasKanadeSettings(patience=0)  # forth and back once per frame, no search for lost points
     ours, theirs = [], []
-    follow(net, video[:WARM_UP], xy)
+    exhaust(follow(net, video[:WARM_UP], xy))
     for _ in range(repeats):
-        ours.append(len(video) / seconds_of(lambda: follow(net, video, xy)))
+        ours.append(len(video) / seconds_of(lambda: exhaust(follow(net, video, xy))))
         theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries, plain)))
     net_fps, lk_fps = statistics.median(ours), statistics.median(theirs)
     return {"net fps": net_fps, "lowest": min(ours), "highest": max(ours)} | {
@@ -129,11 +127,11 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def profile(net: nn.Module, video: Tensor, xy: Tensor) -> dict[str, float]:
-    """Milliseconds per frame in each part of ``step``; "rest" is choice, admission and bookkeeping."""
+    """Milliseconds per frame in each part; "rest" is choice, admission, context and the slots of points."""
     spent: dict[str, float] = defaultdict(float)
     started = time.perf_counter()
     with timed(net, spent):
-        follow(net, video, xy)
+        exhaust(follow(net, video, xy))
     spent["all"] = time.perf_counter() - started
     spent["rest"] = spent["all"] - sum(spent[name] for name in ("encode", "coarse", "refiner", "memory"))
     return {name: 1000 * value / len(video) for name, value in spent.items()}
@@ -172,16 +170,10 @@ def stopwatch(work: Callable, name: str, spent: dict[str, float]) -> Callable:
 
 
 def bytes_per_point(net: nn.Module, video: Tensor, xy: Tensor) -> int:
-    """What one point adds to the state that crosses from frame to frame."""
-    [state] = track(net, video[:1], xy)
-    sizes: list[int] = []
-
-    def measure(x: Tensor) -> Tensor:
-        sizes.append(x.numel() * x.element_size())
-        return x
-
-    state.map(measure)
-    return sum(sizes) // len(xy)
+    """What one slot for a point adds to the state that crosses from frame to frame."""
+    [tracker] = follow(net, video[:1], xy)
+    slots = -(-len(xy) // tracker.group_size) * tracker.group_size  # groups are always whole
+    return tracker.state_bytes() // slots
 
 
 def stream(net: nn.Module, video: Tensor, xy: Tensor, num_frames: int) -> dict[str, float]:
@@ -192,7 +184,7 @@ def stream(net: nn.Module, video: Tensor, xy: Tensor, num_frames: int) -> dict[s
     frames = (video[there_and_back[t % len(there_and_back)]] for t in range(num_frames))
     settled, early = num_frames // 10, 0.0
     started = time.perf_counter()
-    for t, _ in enumerate(track(net, frames, xy)):
+    for t, _ in enumerate(follow(net, frames, xy)):
         if t == settled:
             early = resident()
     seconds = time.perf_counter() - started
