@@ -19,7 +19,7 @@ from retracker import checkpoint
 from retracker.benchmarks import report
 from retracker.benchmarks.baselines import BASELINES
 from retracker.benchmarks.pictures import Extremes
-from retracker.benchmarks.protocol import Clips, Tracker
+from retracker.benchmarks.protocol import Clips, Tracked, Tracker
 from retracker.benchmarks.runner import ClipScore, run
 from retracker.configuration import compose_config, run_command
 from retracker.inference import clip
@@ -77,8 +77,9 @@ def tracker_of(cfg: DictConfig) -> Tracker:
     net = net.to(device_of(cfg.device)).eval()
     backward = cfg.benchmark.query_mode == "strided"  # these queries have a past to be found, too
 
-    def track(video: Tensor, queries: Tensor) -> clip.TrackResult:
-        return clip.track(net, video, queries, backward=backward)
+    def track(video: Tensor, queries: Tensor) -> Tracked:
+        found = clip.track(net, video, queries, backward=backward)
+        return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
 
     return track
 

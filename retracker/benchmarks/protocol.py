@@ -18,7 +18,7 @@ METRIC_SIZE = 256  # px: TAP-Vid measures in a 256 x 256 raster, whatever size t
 
 @dataclass(frozen=True, kw_only=True)
 class Tracked(TensorStruct):
-    """One clip's answer; any record with these three fields will do."""
+    """One clip's answer."""
 
     tracks: Float[Tensor, "T N 2"]  # px
     visible: Bool[Tensor, "T N"]

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net, save_safetensors
+from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.eval import main
 from retracker.media.video import probe
@@ -49,11 +51,9 @@ def test_the_same_seed_gives_the_same_untrained_scores(tmp_path):
     assert [s["metrics"] for s in a["clips"]] == [s["metrics"] for s in b["clips"]]
 
 
-def test_a_checkpoint_is_evaluated_from_its_file_alone(tmp_path, cfg):
-    from omegaconf import OmegaConf  # noqa: PLC0415
-
+def test_a_checkpoint_is_evaluated_from_its_file_alone(tmp_path):
     torch.manual_seed(0)
-    config = OmegaConf.to_container(cfg.model, resolve=True)
+    config = OmegaConf.to_container(compose_config("eval", ["model=tiny"]).model)
     save_safetensors(build_net(config), config, tmp_path / "net.safetensors")
     overrides = [f"ckpt={tmp_path / 'net.safetensors'}", "model=base", "benchmark.groups.groups=[easy]"]
     assert main([*MICRO, *overrides, f"paths.output_dir={tmp_path}", "baselines=[]"]) == 0
