@@ -259,6 +259,26 @@ def test_every_trainable_parameter_gets_a_gradient(builder):
     assert [n for n in trainable if "trunk" in n or "vit" in n] == []
 
 
+@pytest.mark.parametrize("builder", [xfeat, resnet])
+def test_mixed_precision_still_hands_out_single_precision(builder):
+    net, images = build(builder), smooth_images(1, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = net(images)
+    for level in mixed.levels:
+        assert level.map.dtype == torch.float32
+        # Normalised after the cast: bf16 itself would be off by up to 4e-3.
+        torch.testing.assert_close(level.map.norm(dim=1), torch.ones_like(level.map[:, 0]))
+
+
+@pytest.mark.parametrize("shade", [0.0, 1.0])
+def test_a_blank_frame_has_finite_features_and_gradients(shade):
+    net = build(xfeat).train()
+    pyramid = net(torch.full((1, 3, 64, 64), shade))
+    sum((level.map**3).sum() for level in pyramid.levels).backward()
+    assert all(level.map.isfinite().all() for level in pyramid.levels)
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
+
+
 def test_a_finer_token_grid_halves_stride_and_offset():
     net = Dino(DinoBody(VIT, grid_scale=2, residual_channels=0))
     level = net(smooth_images(1, 32, 48)).levels[0]

@@ -13,6 +13,7 @@ from retracker.types import FeatureLevel, FeaturePyramid
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+MIN_NORM = 1e-4  # of a feature vector: a cell without content must not send back a huge gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ class Backbone(nn.Module):
     def pyramid(self, maps: Sequence[Float[Tensor, "B _ _ _"]], image: Tensor) -> FeaturePyramid:
         """Normalise the maps over channels and name where their cells lie in ``image`` (B 3 H W)."""
         levels = tuple(
-            FeatureLevel(map=F.normalize(level.float(), dim=1), stride=stride, offset=offset)
+            FeatureLevel(map=F.normalize(level.float(), dim=1, eps=MIN_NORM), stride=stride, offset=offset)
             for level, stride, offset in zip(maps, self.strides, self.offsets, strict=True)
         )
         return FeaturePyramid(levels=levels, height=image.shape[-2], width=image.shape[-1])
