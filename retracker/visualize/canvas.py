@@ -17,6 +17,7 @@ INK = (16, 16, 20)
 PAPER = (245, 245, 245)
 
 Colour = tuple[int, int, int]
+Position = Sequence[float] | Float[np.ndarray, "2"]  # (x, y), raster px
 
 
 def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -58,21 +59,27 @@ class Layer:
         self._colour = np.zeros((height, width, 3), np.uint8)
         self._opacity = np.zeros((height, width), np.uint8)
 
-    def line(self, ends: Sequence[Sequence[float]], colour: Colour, thickness: int, opacity: float) -> None:
+    def line(
+        self,
+        ends: Sequence[Position] | Float[np.ndarray, "2 2"],
+        colour: Colour,
+        thickness: int,
+        opacity: float,
+    ) -> None:
         """Draw a segment between two positions (raster px)."""
         start, end = (_fixed(xy) for xy in ends)
         # The colour reaches beyond the antialiased edge, which lies in the opacity alone.
         cv2.line(self._colour, start, end, colour, thickness + 2, cv2.LINE_8, SUBPIXEL_BITS)
         cv2.line(self._opacity, start, end, int(255 * opacity), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
-    def dot(self, xy: Sequence[float], radius: float, colour: Colour) -> None:
+    def dot(self, xy: Position, radius: float, colour: Colour) -> None:
         """Draw a filled disc with a soft dark rim."""
         self._disc(xy, radius + RIM * radius + 0.5, INK, 0.55)
         at, size = _fixed(xy), _fixed_length(radius)
         cv2.circle(self._colour, at, size, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
         cv2.circle(self._opacity, at, size, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
-    def ring(self, xy: Sequence[float], radius: float, colour: Colour) -> None:
+    def ring(self, xy: Position, radius: float, colour: Colour) -> None:
         """Draw a hollow circle, a little transparent, with a faint dark halo."""
         thickness = max(1, round(0.35 * radius))
         at, size = _fixed(xy), _fixed_length(radius)
@@ -88,7 +95,7 @@ class Layer:
         result[marked] = (image[marked] * (1 - opacity) + self._colour[marked] * opacity).round()
         return result
 
-    def _disc(self, xy: Sequence[float], radius: float, colour: Colour, opacity: float) -> None:
+    def _disc(self, xy: Position, radius: float, colour: Colour, opacity: float) -> None:
         at = _fixed(xy)
         cv2.circle(self._colour, at, _fixed_length(radius + 1), colour, -1, cv2.LINE_8, SUBPIXEL_BITS)
         cv2.circle(
@@ -112,7 +119,7 @@ def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray,
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 
 
-def _fixed(xy: Sequence[float]) -> tuple[int, int]:
+def _fixed(xy: Position) -> tuple[int, int]:
     """A raster position as OpenCV's fixed-point pixel index, whose whole numbers are pixel centres."""
     x, y = (float(np.clip(v, -FAR_PX, FAR_PX)) - 0.5 for v in xy)
     return round(x * 2**SUBPIXEL_BITS), round(y * 2**SUBPIXEL_BITS)
