@@ -73,10 +73,17 @@ def settings(node: DictConfig, path: str = "") -> Iterator[str]:
             yield from settings(child, here)
 
 
+@functools.cache
+def texts() -> tuple[str, str]:
+    """The code of the commands, and all of the yaml."""
+    code = "\n".join(door.read_text() for door in DOORS if door.exists())
+    return code, "\n".join(file.read_text() for file in YAMLS)
+
+
+@functools.cache
 def is_read(path: str) -> bool:
     """Whether a command reads ``cfg.path``, or another key is made from it."""
-    code = "\n".join(door.read_text() for door in DOORS if door.exists())
-    yaml = "\n".join(file.read_text() for file in YAMLS)
+    code, yaml = texts()
     return bool(
         re.search(rf"\bcfg\.{re.escape(path)}\b", code) or re.search(rf"\$\{{{re.escape(path)}}}", yaml)
     )
@@ -96,11 +103,7 @@ def test_every_key_reaches_a_constructor_or_is_read(configuration):
             unknown = {str(key) for key in node if not str(key).startswith("_")} - set(parameters)
             assert unknown == set(), f"{path}: {node['_target_']} has no such parameters"
     assert [path for path in settings(cfg) if not is_read(path)] == []
-
-
-@pytest.mark.parametrize("configuration", configurations(), ids=" ".join)
-def test_every_interpolation_resolves(configuration):
-    OmegaConf.to_container(compose_config(*configuration), resolve=True, throw_on_missing=False)
+    OmegaConf.resolve(cfg)  # every interpolation leads somewhere
 
 
 def test_an_experiment_can_be_added_to_training():
