@@ -4,7 +4,8 @@
 #     bash run_a100.sh tracking [hydra overrides]
 #     bash run_a100.sh tracking data_root=/datasets data.batch_size=4 resume=auto
 #
-# With GPUs: model=base data=tracking_mix trainer=ddp. Without: model=tiny data=tracking_mix, to try a command before the cluster sees it.
+# With GPUs it adds model=base trainer=ddp; without, model=tiny, to try a command before the cluster sees it.
+# The data are the rendered clips of data=synthetic, until there is a mix of real ones.
 # Overrides come last and win. PYTHON names another interpreter than .venv/bin/python or python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -26,5 +27,5 @@ if [[ "$num_gpus" -gt 0 ]]; then
 else
     setting=(model=tiny)
 fi
-echo "$num_gpus GPUs: +experiment=$experiment ${setting[*]} data=tracking_mix $*"
-exec "$PYTHON" -m retracker.train "+experiment=$experiment" "${setting[@]}" data=tracking_mix "$@"
+echo "$num_gpus GPUs: +experiment=$experiment ${setting[*]} $*"
+exec "$PYTHON" -m retracker.train "+experiment=$experiment" "${setting[@]}" "$@"
