@@ -60,9 +60,10 @@ def collate(samples: Sequence[VideoSample]) -> VideoSample:
 
     Flow is kept only if every clip has it. Raises ValueError if frames differ in number or size.
     """
-    shapes = {sample.name: tuple(sample.video.shape) for sample in samples}
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"clips of one batch must agree in frames, height and width, got {shapes}")
+    shapes = [tuple(sample.video.shape) for sample in samples]
+    if len(set(shapes)) > 1:
+        found = ", ".join(f"{sample.name} {shape}" for sample, shape in zip(samples, shapes, strict=True))
+        raise ValueError(f"clips of one batch must agree in frames, height and width, got {found}")
     num_points = max(sample.tracks.shape[-2] for sample in samples)
     padded = [pad_points(sample, num_points) for sample in samples]
     if any(sample.flow is None for sample in padded):

@@ -28,8 +28,8 @@ class TooManyCorruptSamples(RuntimeError):
 class Mixture(Dataset[VideoSample]):
     """Clips of several data sets in given proportions, for ever.
 
-    Its n-th sample is a pure function of the seed and n: neither the number of GPUs nor of workers nor a restart
-    changes the stream. A corrupt sample is replaced (by one that depends on seed and n alone), named and counted.
+    Its n-th sample is a pure function of the seed and n: neither the number of GPUs nor of workers nor a
+    restart changes the stream. A corrupt sample is named, counted and replaced, again by seed and n alone.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How far predicted points are from the truth: the share that is close enough (PCK) and the mean error (EPE)."""
+"""How far predicted points are from the truth: the share that is close (PCK) and the mean error (EPE)."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -17,7 +17,7 @@ def pck(
     counted: Bool[Tensor, "B T N"],
     pixels: float,
 ) -> Float[Tensor, " B"]:
-    """Share of each clip's counted points that lie closer than ``pixels``; NaN for a clip in which none counts."""
+    """Share of each clip's counted points that lie closer than ``pixels``; NaN where none counts."""
     return _clip_mean((_distance(tracks, truth) < pixels).float(), counted)
 
 

@@ -29,12 +29,13 @@ def compute_tapvid_metrics(
         get_trackwise_metrics: reduce over time only.
 
     Returns:
-        One array of shape (B,), or (B, N) track-wise, for each of occlusion_accuracy, pts_within_{1,2,4,8,16},
-        jaccard_{1,2,4,8,16}, average_jaccard and average_pts_within_thresh. Where nothing counts the value is NaN.
+        One array of shape (B,), or (B, N) track-wise, for each of occlusion_accuracy,
+        pts_within_{1,2,4,8,16}, jaccard_{1,2,4,8,16}, average_jaccard and average_pts_within_thresh.
+        Where nothing counts the value is NaN.
 
     Raises:
-        ValueError: shapes disagree, a query frame lies outside the video, occlusion is not binary, the mode is
-            unknown, or a position that counts is not finite.
+        ValueError: shapes disagree, a query frame lies outside the video, occlusion is not binary, the mode
+            is unknown, or a position that counts is not finite.
     """
     _check(query_points, gt_occluded, gt_tracks, pred_occluded, pred_tracks)
     visible = ~_binary(gt_occluded, "gt_occluded")

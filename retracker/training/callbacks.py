@@ -67,8 +67,14 @@ class Checkpoints(pl.Callback):
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         save_atomically(trainer, self.last_path)
+        self._let_go()
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
@@ -117,7 +123,7 @@ def peak_memory_mb(device: torch.device) -> float:
 def save_atomically(trainer: pl.Trainer, path: Path) -> None:
     """Save under a temporary name, read it back, then rename. To be called on all ranks."""
     unfinished = path.with_name(f".{path.name}.unfinished")
-    trainer.save_checkpoint(unfinished)
+    trainer.save_checkpoint(unfinished, weights_only=False)  # not the weights alone
     if trainer.is_global_zero:
         read_torch(unfinished)
         os.replace(unfinished, path)

@@ -1,0 +1,164 @@
+"""Whole runs of the real configuration, as small as they get."""
+
+import os
+import signal
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import retracker.checkpoint as checkpoint
+from retracker.configuration import compose_config
+from retracker.train import checkpoint_to_resume, train
+from retracker.training.guard import NonFiniteGuard, NonFiniteLoss
+
+SMALL = (
+    "+experiment=tracking",
+    "+debug=fast",
+    "pretrained=none",
+    "total_steps=4",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "data.train.synthetic.size=64",
+    "data.train.synthetic.num_frames=4",
+    "data.train.synthetic.num_points=5",
+    "data.val.size=64",
+    "data.val.num_frames=4",
+    "data.val.length=1",
+)
+
+
+def run(directory, *overrides):
+    """The trainer of a small run whose outputs go to ``directory``."""
+    return train(compose_config("train", [*SMALL, f"paths.output_dir={directory}", *overrides]))
+
+
+def weights(trainer):
+    module = trainer.lightning_module
+    return module.net.state_dict() | {f"average.{k}": v for k, v in module.average.weights.items()}
+
+
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
+    unbroken = weights(run(tmp_path / "unbroken"))
+    first = run(tmp_path / "broken", "trainer.max_steps=2")
+    assert first.global_step == 2
+    resumed = run(tmp_path / "broken", "resume=auto")
+    assert resumed.global_step == 4
+    torch.testing.assert_close(weights(resumed), unbroken, rtol=0, atol=0)
+
+
+def test_stopping_early_does_not_change_the_run(tmp_path):
+    short = run(tmp_path / "short", "trainer.max_steps=2")
+    long = run(tmp_path / "long")
+    rates = [[event.value for event in events(tmp_path / name).Scalars("lr")] for name in ("short", "long")]
+    assert rates[0] == rates[1][:2] and short.global_step < long.global_step
+
+
+def events(directory):
+    accumulator = EventAccumulator(str(directory / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_a_run_leaves_checkpoints_curves_and_pictures(tmp_path):
+    trainer = run(tmp_path)
+    for name in ("last.ckpt", "best.ckpt"):
+        path = tmp_path / "checkpoints" / name
+        torch.load(path, weights_only=True)
+        net = checkpoint.load(path)
+        average = trainer.lightning_module.average.weights
+        assert name == "best.ckpt" or all(
+            torch.equal(p, average[n]) for n, p in net.named_parameters() if n in average
+        )
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir() if "unfinished" in p.name] == []
+    tags = events(tmp_path).Tags()
+    for name in (
+        "train/loss",
+        "train/PCK@1",
+        "val/AJ",
+        "val/OA",
+        "val/delta_avg",
+        "val/EPE",
+        "val/PCK@3",
+        "lr",
+    ):
+        assert name in tags["scalars"]
+    for name in (
+        "train/coarse",
+        "speed/clips_per_second",
+        "speed/memory_mb",
+        "norm/gradient",
+        "norm/parameters",
+    ):
+        assert name in tags["scalars"]
+    assert "tracks/0" in tags["images"] and "coarse/0/point0" in tags["images"]
+    assert (tmp_path / "config.yaml").is_file()
+
+
+class SpoilLoss(pl.Callback):
+    """Make the loss of some steps not a number."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        pl_module.loss.weights["position"] = float("nan") if batch_idx in self.steps else 1.0
+
+
+def spoilt_run(tmp_path, monkeypatch, steps, *overrides):
+    make = pl.Trainer
+
+    def with_spoiler(**settings):
+        return make(**settings | {"callbacks": [*settings["callbacks"], SpoilLoss(steps)]})
+
+    monkeypatch.setattr(pl, "Trainer", with_spoiler)
+    return run(tmp_path, "trainer.limit_val_batches=0", *overrides)
+
+
+def test_a_step_whose_loss_is_not_a_number_is_skipped_and_written_down(tmp_path, monkeypatch):
+    trainer = spoilt_run(tmp_path, monkeypatch, {1})
+    assert trainer.global_step == 4
+    assert all(value.isfinite().all() for value in weights(trainer).values())
+    dump = torch.load(tmp_path / "refused" / "step1_rank0.pt", weights_only=True)
+    assert dump["names"][0].startswith("synthetic/") and "position" in dump["terms"]
+
+
+def test_a_loss_that_stays_not_a_number_stops_the_run(tmp_path, monkeypatch):
+    with pytest.raises(NonFiniteLoss, match="2 steps in a row.*synthetic/"):
+        spoilt_run(tmp_path, monkeypatch, {1, 2, 3}, "module.guard.patience=2")
+
+
+def test_a_good_step_ends_the_count_of_bad_ones(tmp_path):
+    guard = NonFiniteGuard(patience=2, directory=str(tmp_path))
+    net = torch.nn.Linear(1, 1)
+    for step in range(3):
+        guard.refuse(net, {"loss": torch.tensor(float("nan"))}, ("clip",), f"step{step}")
+        guard.accept()
+    assert guard.in_a_row == 0
+
+
+class SendSignal(pl.Callback):
+    def __init__(self, number):
+        self.number = number
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 1:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_stops_after_the_step_under_way(tmp_path, monkeypatch, number):
+    make, before = pl.Trainer, signal.getsignal(number)
+    monkeypatch.setattr(
+        pl, "Trainer", lambda **s: make(**s | {"callbacks": [*s["callbacks"], SendSignal(number)]})
+    )
+    run(tmp_path, "trainer.limit_val_batches=0", "total_steps=9")
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2
+    assert signal.getsignal(number) == before
+
+
+def test_resume_auto_starts_afresh_where_there_is_nothing(tmp_path):
+    cfg = compose_config("train", [f"paths.output_dir={tmp_path}", "resume=auto"])
+    assert checkpoint_to_resume(cfg) is None
