@@ -33,9 +33,8 @@ def small(difficulty="hard", **changes):
 
 @pytest.fixture(scope="module")
 def clips():
-    """Six scenes of all difficulties, one record each."""
-    groups = ("easy", "medium", "hard")
-    return [draw_clip(seed, small(group)) for seed in (0, 1) for group in groups]
+    """One scene of each difficulty, one record each."""
+    return [draw_clip(0, small(group)) for group in ("easy", "medium", "hard")]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_clip():
@@ -45,8 +44,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_clip():
 
 
 def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
-    together = render(range(4), small("train"))
-    for index in range(4):
+    together = render(range(3), small("train"))
+    for index in range(3):
         alone = render([index], small("train"))
         assert torch.equal(alone.video[0], together.video[index])
         assert torch.equal(alone.tracks[0], together.tracks[index])
@@ -55,7 +54,7 @@ def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
 
 @pytest.mark.parametrize("difficulty", ["easy", "medium", "hard", "train"])
 def test_a_point_starts_visible_exactly_at_its_query(difficulty):
-    sample = render([2, 3], small(difficulty))
+    sample = render([2], small(difficulty))
     birth = sample.queries.frame
     start = sample.tracks.gather(1, birth[:, None, :, None].expand(-1, -1, -1, 2))[:, 0]
     assert torch.equal(start, sample.queries.xy)
@@ -166,11 +165,11 @@ def test_depth_is_that_of_the_nearest_surface(clips):
 
 
 def test_scenes_hold_what_was_promised():
-    scenes = [draw_clip(seed, small()).scene.surfaces for seed in range(5)]
+    scenes = [draw_clip(seed, small()).scene.surfaces for seed in range(3)]
     assert any(scene.round.any() for scene in scenes)
     assert any((scene.ripple != 0).any() for scene in scenes)
     assert all(4 <= scene.mover.sum() <= 8 for scene in scenes)
-    assert not any(draw_clip(seed, small("easy")).scene.surfaces.mover.any() for seed in range(4))
+    assert not any(draw_clip(seed, small("easy")).scene.surfaces.mover.any() for seed in range(2))
 
 
 def test_clips_with_different_numbers_of_surfaces_can_be_joined(clips):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retracker.data.synthetic.casting import assemble, cast, film
 from retracker.data.synthetic.dice import Dice
-from retracker.data.synthetic.scene import Material, Scene, follow, front
+from retracker.data.synthetic.scene import ATLAS_TILES, Material, Scene, follow, front
 from retracker.data.synthetic.settings import DIFFICULTIES, GROUPS, ClipSettings, Difficulty
 from retracker.data.synthetic.surfaces import pose
 from retracker.data.synthetic.textures import draw_texture
@@ -62,7 +62,10 @@ def draw_clip(seed: int, settings: ClipSettings) -> Clip:
 def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
     parts, camera = cast(settings, difficulty, dice)
     tile = round(TILE * max(settings.width, settings.height))
-    atlas = torch.cat([draw_texture(tile, difficulty.weak, dice) for _ in parts], dim=1)
+    atlas = torch.zeros(3, ATLAS_TILES * tile, tile, dtype=torch.uint8)
+    atlas[:, : len(parts) * tile] = torch.cat(
+        [draw_texture(tile, difficulty.weak, dice) for _ in parts], dim=1
+    )
     time = torch.arange(settings.num_frames, dtype=torch.float64) * settings.frame_stride
     scene = Scene(
         camera=camera,

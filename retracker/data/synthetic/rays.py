@@ -38,10 +38,22 @@ def intersect(posed: Posed, surfaces: Surfaces, index: int, x: Tensor, y: Tensor
     b = _affine(slopes, x, y)
     c = sum(k * o * o for k, o in zip(square, origin, strict=True)) + linear * origin[2] + constant
     root = b * b - 4 * a * c
-    # The stable form of the first root; it tends to -c / b, the plane's, as a goes to zero.
-    depth = -2 * c / (b + torch.copysign(root.clamp(min=0).sqrt(), b))
-    p, q, r = (o + depth * d for o, d in zip(origin, direction, strict=True))
-    u, v = _material(posed, surfaces, index, (p, q, r))
+    twice = -(b + torch.copysign(root.clamp(min=0).sqrt(), b))  # the stable form: 2 c / twice is the plane's
+    ray = (origin, direction, root, a)
+    first = _meet(posed, surfaces, index, 2 * c / twice, ray)
+    if not (surfaces.bounded[:, index] & ~surfaces.round[:, index]).any() or not posed.square[:, index].any():
+        return first
+    # A bent sheet may be met twice; beyond an ellipsoid's and the wall's first meeting nothing is seen.
+    second = _meet(posed, surfaces, index, twice / (2 * a), ray)
+    single = (surfaces.round | ~surfaces.bounded)[:, index, None, None, None]
+    nearer = (second.depth < first.depth) & ~single
+    return first.map(lambda one, two: torch.where(nearer, two, one), second)
+
+
+def _meet(posed: Posed, surfaces: Surfaces, index: int, depth: Tensor, ray: tuple) -> Hit:
+    """What is at ``depth`` along each ray, if it belongs to the surface."""
+    origin, direction, root, a = ray
+    u, v = _material(posed, surfaces, index, [o + depth * d for o, d in zip(origin, direction, strict=True)])
     margin = _margin(posed, surfaces, index, (u, v, root, a))
     hit = (depth > NEAR) & (margin > -0.5) & surfaces.present[:, index, None, None, None]
     return Hit(
@@ -75,7 +87,7 @@ def wave(turns: Tensor) -> Tensor:
     return turns * (8 - 16 * turns.abs())
 
 
-def _material(posed: Posed, surfaces: Surfaces, index: int, point: tuple) -> tuple[Tensor, Tensor]:
+def _material(posed: Posed, surfaces: Surfaces, index: int, point: list) -> tuple[Tensor, Tensor]:
     """Material coordinates of a point of the surface; only branches that some clip needs are run."""
     ball = surfaces.round[:, index]
     if ball.all():

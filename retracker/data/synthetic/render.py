@@ -37,7 +37,7 @@ def join(clips: Sequence[Clip]) -> Clip:
 
 
 def _padded(scene: Scene, count: int) -> Scene:
-    """Repeat the wall, far behind itself, until there are ``count`` surfaces."""
+    """Repeat the wall as an absent surface until there are ``count``."""
     missing = count - scene.surfaces.present.shape[1]
     if missing == 0:
         return scene
@@ -46,11 +46,7 @@ def _padded(scene: Scene, count: int) -> Scene:
     )
     present = surfaces.present.clone()
     present[:, count - missing :] = False
-    tile = scene.atlas.shape[-1]
-    blank = scene.atlas.new_zeros(1, 3, missing * tile, tile)
-    return replace(
-        scene, surfaces=replace(surfaces, present=present), atlas=torch.cat([scene.atlas, blank], dim=2)
-    )
+    return replace(scene, surfaces=replace(surfaces, present=present))
 
 
 def _flow(scene: Scene) -> DenseFlow:

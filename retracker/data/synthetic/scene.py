@@ -10,9 +10,10 @@ from retracker.data.synthetic.rays import Hit, intersect, project
 from retracker.data.synthetic.surfaces import Camera, Posed, Surfaces, pose
 from retracker.types import DenseFlow, TensorStruct
 
-HIDDEN_BY = (
-    1e-4  # a surface in front of a point hides it if it is nearer by more than this share of the depth
-)
+SAME_DEPTH = 1e-4  # a point is seen if it is as deep as what its pixel shows, up to this share
+
+
+ATLAS_TILES = 10  # the most surfaces of a scene; fixed, so that texels round alike in every batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Scene(TensorStruct):
     camera: Camera
     surfaces: Surfaces
     film: Film
-    atlas: UInt8[Tensor, "*A 3 SK K"]  # S tiles of K x K texels, one below the other
+    atlas: UInt8[Tensor, "*A 3 SK K"]  # ATLAS_TILES of K x K texels, one below the other
     time: Float[Tensor, "*A T"]  # when each frame is taken
     height: int
     width: int
@@ -85,7 +86,7 @@ def follow(
     x, y = xy[..., None, :].unbind(-1)  # B F P 1
     nearest = front(posed, scene.surfaces, x, y)[0][..., 0]
     inside = (xy >= 0).all(-1) & (xy[..., 0] < scene.width) & (xy[..., 1] < scene.height)
-    return xy, inside & (nearest >= depth * (1 - HIDDEN_BY)), inside
+    return xy, inside & ((nearest - depth).abs() <= SAME_DEPTH * depth), inside
 
 
 def pixel_centres(scene: Scene) -> tuple[Float[Tensor, " W"], Float[Tensor, "H 1"]]:
