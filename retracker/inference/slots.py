@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from retracker.types import FeaturePyramid, TensorStruct, TrackState
 
-GROUP_SIZE = 64  # points the network sees at once; fewer cost more calls, more cost more empty slots
+GROUP_SIZE = 128  # points the network sees at once; fewer cost more calls, more cost more empty slots
 
 
 @dataclass(frozen=True, kw_only=True)

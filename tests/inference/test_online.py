@@ -37,11 +37,11 @@ def test_a_point_alone_is_to_the_bit_the_point_among_others(model, sample):
     alone, among = OnlineTracker(model), OnlineTracker(model)
     xy = torch.tensor([[20.0, 30.0]])
     alone.add_queries(xy)
-    company = 64 * torch.rand(100, 2, generator=torch.Generator().manual_seed(0))
-    among.add_queries(torch.cat([company[:70], xy, company[70:]]))
+    company = 64 * torch.rand(200, 2, generator=torch.Generator().manual_seed(0))
+    among.add_queries(torch.cat([company[:150], xy, company[150:]]))
     for one, many in zip(run(alone, sample.video), run(among, sample.video), strict=True):
-        assert torch.equal(one.tracks[0], many.tracks[70])
-        assert torch.equal(one.confidence[0], many.confidence[70])
+        assert torch.equal(one.tracks[0], many.tracks[150])
+        assert torch.equal(one.confidence[0], many.confidence[150])
 
 
 def test_points_that_come_and_go_leave_the_others_as_they_are(model, sample):
