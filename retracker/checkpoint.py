@@ -171,7 +171,8 @@ def _build(value: object, where: str) -> object:
 
 def _call(target: object, parts: dict, where: str) -> object:
     factory = _find(target, where)
-    accepted = inspect.signature(factory).parameters
+    signature = inspect.signature(factory).parameters.values()
+    accepted = {p.name: p for p in signature if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
     required = {name for name, parameter in accepted.items() if parameter.default is inspect.Parameter.empty}
     unknown, missing = sorted(parts.keys() - accepted.keys()), sorted(required - parts.keys())
     if unknown:

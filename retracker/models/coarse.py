@@ -42,8 +42,8 @@ class CoarseMatcher(nn.Module):
         self.decode_map = zero_init(nn.Linear(channels, channels))
         self.temperature = nn.Parameter(torch.tensor(log(20.0)))
         self.dustbin = mlp(channels, channels, 1)
-        # With XFeat, cosines of unrelated cells lie near 0.5 and of true matches near 0.93: logsumexp - log(K)
-        # is about 13.5 for points that are there. Start below that.
+        # With XFeat, cosines of unrelated cells lie near 0.5 and of true matches near 0.93, which makes
+        # logsumexp - log(K) about 13.5 for points that are there. Start below that.
         self.dustbin_bias = nn.Parameter(torch.tensor(12.0))
         self.belief = nn.Sequential(
             nn.Linear(channels + 3, channels), nn.GELU(), zero_init(nn.Linear(channels, 2))

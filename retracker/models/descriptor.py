@@ -217,6 +217,14 @@ class FeedForward(nn.Module):
         return self.layer_norm(x + self.dropout(self.mlp(x)))
 
 
+class Unboosted(nn.Module):
+    """The backbone's descriptors as they are: what a tracker without a booster has in its place."""
+
+    def forward(self, pyramid: FeaturePyramid) -> FeaturePyramid:
+        """The pyramid that came in."""
+        return pyramid
+
+
 class GridBooster(nn.Module):
     """A booster inside the tracker: its set is all cells of one level of one frame, so points stay apart.
 

@@ -32,9 +32,10 @@ SURE = 10.0  # logit: what is known of a point in the frame in which it is given
 class ReTracker(nn.Module):
     """Track any point online: find it coarsely in the whole frame, then refine it from memory."""
 
-    def __init__(  # noqa: PLR0913 -- five parts and three numbers
+    def __init__(  # noqa: PLR0913 -- six parts and three numbers
         self,
         backbone: nn.Module,
+        descriptor: nn.Module,
         coarse: nn.Module,
         memory: nn.Module,
         refiner: nn.Module,
@@ -44,8 +45,8 @@ class ReTracker(nn.Module):
         detach_after: int,
     ) -> None:
         super().__init__()
-        self.backbone, self.coarse, self.choice = backbone, coarse, choice
-        self.refiner, self.memory = refiner, memory
+        self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
+        self.choice, self.refiner, self.memory = choice, refiner, memory
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
         self.visible_threshold = visible_threshold
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
@@ -83,7 +84,7 @@ class ReTracker(nn.Module):
 
     def encode(self, images: UInt8[Tensor, "B 3 H W"]) -> FeaturePyramid:
         """Everything that is computed of a frame before any point is looked at."""
-        pyramid = self.backbone(images.float() / 255)
+        pyramid = self.descriptor(self.backbone(images.float() / 255))
         return replace(pyramid, matching=self.coarse.encode(pyramid))
 
     def step(
@@ -184,9 +185,9 @@ class ReTracker(nn.Module):
         self, features: FeaturePyramid, token: Float[Tensor, "B N C"], xy: Float[Tensor, "B N 2"]
     ) -> tuple[Float[Tensor, "B N classes"], Grid, Estimate]:
         """Match points that have no memory, given only what they looked like and where they were (px)."""
-        nothing = token[:, :, :0, None].transpose(2, 3)  # B N 0 1
-        usable = nothing[..., 0].bool()
-        return self.coarse(token, nothing.expand(-1, -1, -1, token.shape[-1]), usable, xy, features.matching)
+        nothing = token[:, :, None][:, :, :0]  # B N 0 C
+        usable = torch.zeros(nothing.shape[:3], dtype=torch.bool, device=token.device)
+        return self.coarse(token, nothing, usable, xy, features.matching)
 
 
 def probability(found: Estimate) -> Float[Tensor, "B N"]:

@@ -109,7 +109,7 @@ class Throughput(pl.Callback):
             {"speed/clips_per_second": rate, "speed/memory_mb": peak_memory_mb(pl_module.device)}
         )
         rates = sorted({group["lr"] for group in trainer.optimizers[0].param_groups})
-        pl_module.log_dict({"lr": rates[-1], "lr_backbone": rates[0]})
+        pl_module.log_dict({"lr": max(rates), "lr_pretrained": min(rates)})
 
 
 def peak_memory_mb(device: torch.device) -> float:

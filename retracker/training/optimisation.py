@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class Optimisation:
-    """Build an optimiser with a lower learning rate for the backbone, and the schedule of both."""
+    """Build an optimiser and its schedule; released backbone weights get a lower learning rate."""
 
     def __init__(
         self,
@@ -20,15 +20,16 @@ class Optimisation:
 
     def __call__(self, net: nn.Module) -> tuple[Optimizer, LambdaLR]:
         """Parameters without gradient are left out; vectors and scalars (biases, norms) are not decayed."""
+        released = {p for target in net.backbone.weight_targets() for p in target.module.parameters()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-        for name, parameter in net.named_parameters():
+        for parameter in net.parameters():
             if parameter.requires_grad:
-                key = (name.startswith("backbone."), parameter.ndim > 1)
+                key = (parameter in released, parameter.ndim > 1)
                 groups.setdefault(key, []).append(parameter)
         undecayed = {"weight_decay": 0.0}
         optimizer = self.optimizer(
             [{"params": group} | ({} if matrix else undecayed) for (_, matrix), group in groups.items()]
         )
-        for group, (in_backbone, _) in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] *= self.backbone_lr_scale if in_backbone else 1.0
+        for group, (pretrained, _) in zip(optimizer.param_groups, groups, strict=True):
+            group["lr"] *= self.backbone_lr_scale if pretrained else 1.0
         return optimizer, self.schedule(optimizer)

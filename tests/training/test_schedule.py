@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from retracker.models.backbones.backbone import Backbone, WeightTarget
 from retracker.training.average import WeightAverage
 from retracker.training.optimisation import Optimisation
 from retracker.training.schedule import cosine, exponential, onecycle
@@ -38,9 +39,21 @@ def test_a_schedule_that_cannot_be_is_refused():
         rates(onecycle, total_steps=0)
 
 
-def test_the_backbone_learns_more_slowly_and_vectors_are_not_decayed():
-    net = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    net["head"].bias.requires_grad_(requires_grad=False)
+class HalfReleased(Backbone):
+    """A backbone of which one part has released weights and the other starts from nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.trunk, self.stem = nn.Linear(2, 2), nn.Linear(2, 2, bias=False)
+
+    def weight_targets(self):
+        return (WeightTarget(name="trunk", module=self.trunk, convert=dict),)
+
+
+def test_released_parts_learn_more_slowly_and_vectors_are_not_decayed():
+    net = nn.Module()
+    net.backbone, net.head = HalfReleased(), nn.Linear(2, 2)
+    net.head.bias.requires_grad_(requires_grad=False)
     optimisation = Optimisation(
         lambda groups: torch.optim.AdamW(groups, lr=1.0, weight_decay=0.1),
         lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
@@ -48,7 +61,7 @@ def test_the_backbone_learns_more_slowly_and_vectors_are_not_decayed():
     )
     optimizer, _ = optimisation(net)
     found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in optimizer.param_groups}
-    assert found == {(0.1, 0.1): 1, (0.1, 0.0): 1, (1.0, 0.1): 1}
+    assert found == {(0.1, 0.1): 1, (0.1, 0.0): 1, (1.0, 0.1): 2}
 
 
 def test_the_average_follows_closely_at_first_and_slowly_later():
