@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from retracker.data.synthetic.casting import assemble, cast, film
@@ -16,6 +16,7 @@ from retracker.types import Queries, TensorStruct
 
 ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
 TILE = 1.5  # side of a texture, in frame widths
+WEAK_WALL = 0.4  # walls are weakly textured less often than movers: too little would be left to follow
 RETURNING = 0.15  # of a strict hard clip's queries: leave the frame and come back
 HIDDEN = 0.25  # of a strict clip's queries: hidden for a while inside the frame
 
@@ -64,7 +65,7 @@ def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
     tile = round(TILE * max(settings.width, settings.height))
     atlas = torch.zeros(3, ATLAS_TILES * tile, tile, dtype=torch.uint8)
     atlas[:, : len(parts) * tile] = torch.cat(
-        [draw_texture(tile, difficulty.weak, dice) for _ in parts], dim=1
+        [_texture(tile, part.mover, difficulty, dice) for part in parts], dim=1
     )
     time = torch.arange(settings.num_frames, dtype=torch.float64) * settings.frame_stride
     scene = Scene(
@@ -80,6 +81,10 @@ def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
     for _ in range(2):  # speed is only nearly proportional to pace
         scene = _sped_up(scene, pace / _usual_speed(scene).clamp(min=1e-3))
     return scene
+
+
+def _texture(tile: int, mover: bool, difficulty: Difficulty, dice: Dice) -> UInt8[Tensor, "3 K K"]:
+    return draw_texture(tile, difficulty.weak * (1.0 if mover else WEAK_WALL), dice)
 
 
 def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:

@@ -11,8 +11,6 @@ from retracker.data.synthetic.surfaces import Camera, Posed, Surfaces, pose
 from retracker.types import DenseFlow, TensorStruct
 
 SAME_DEPTH = 1e-4  # a point is seen if it is as deep as what its pixel shows, up to this share
-
-
 ATLAS_TILES = 10  # the most surfaces of a scene; fixed, so that texels round alike in every batch
 
 

@@ -18,7 +18,7 @@ PHOTOGRAPHS = (
     "retina.jpg", "rocket.jpg",
 )  # fmt: skip
 LARGEST_PHOTOGRAPH = 640  # px; larger ones are shrunk once, so that cutting stays quick
-PHOTO_SHARE = 0.45  # of the textures
+PHOTO_SHARE = 0.55  # of the textures
 
 
 def draw_texture(size: int, weak: float, dice: Dice) -> UInt8[Tensor, "3 K K"]:
@@ -71,6 +71,8 @@ def _palette(values: Float[Tensor, "K K"], dice: Dice) -> Float[Tensor, "3 K K"]
     """Colour values in [0, 1] along a path through a few random colours."""
     count = dice.integer(2, 5)
     colours = dice.uniforms(3 * count, 0.02, 0.98).view(3, count)
+    # Most things are not neon: draw colours towards their grey, keeping their brightness.
+    colours = colours.mean(0) + (colours - colours.mean(0)) * dice.uniform(0.2, 1.0)
     if (colours.amax(1) - colours.amin(1)).max() < 0.45:
         colours[:, 0], colours[:, 1] = 0.1, 0.9
     place = values.clamp(0, 1) * (count - 1)
