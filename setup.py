@@ -43,7 +43,7 @@ setup(
         "torch>=2.5",
     ],
     extras_require={
-        "test": ["beartype>=0.19", "build>=1.2", "pytest>=8", "ruff>=0.8", "setuptools>=68", "wheel"],
+        "test": ["beartype>=0.19", "pytest>=8", "ruff>=0.8", "setuptools>=68", "wheel"],
         "flash": ["flash-attn>=2.6"],
     },
     packages=[*find_packages(include=["retracker", "retracker.*"]), "retracker.configs"],
