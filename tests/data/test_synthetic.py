@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from retracker.data.datasets.synthetic import Synthetic, render_one
 from retracker.data.synthetic import ClipSettings, render
+from retracker.data.synthetic.casting import film
 from retracker.data.synthetic.clip import draw_clip
+from retracker.data.synthetic.dice import Dice
 from retracker.data.synthetic.raster import draw, without_film
 from retracker.data.synthetic.render import join
 from retracker.data.synthetic.scene import (
@@ -21,6 +23,7 @@ from retracker.data.synthetic.scene import (
     positions,
 )
 from retracker.data.synthetic.seeds import RESERVED, training_seed
+from retracker.data.synthetic.settings import GROUPS
 from retracker.data.synthetic.surfaces import pose
 from retracker.data.synthetic.validation import validation_seed
 from retracker.geometry.coords import sample_image
@@ -185,6 +188,14 @@ def test_blur_averages_real_motion(clips):
     blurred = replace(still, film=replace(still.film, shutter=torch.full_like(still.film.shutter, 1.5)))
     sharp, smooth = (draw(scene).float().diff(dim=-1).abs().mean() for scene in (still, blurred))
     assert smooth < 0.97 * sharp
+
+
+@pytest.mark.parametrize("difficulty", ["easy", "medium", "hard"])
+def test_brightness_changes_by_no_more_than_the_difficulty_allows(difficulty):
+    settings = small(difficulty, num_frames=48)
+    films = [film(settings, GROUPS[difficulty], Dice(seed)) for seed in range(50)]
+    changes = torch.stack([film.gain.amax(0) - film.gain.amin(0) for film in films])
+    assert 0.5 * GROUPS[difficulty].exposure < changes.max() <= GROUPS[difficulty].exposure + 1e-6
 
 
 def test_training_and_validation_seeds_never_meet():

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from math import cos, pi, sin
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from retracker.data.synthetic.dice import Dice
 from retracker.data.synthetic.motion import Waves
@@ -63,15 +65,7 @@ def cast(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> tuple[li
 
 def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
     """Blur, brightness and noise of one clip."""
-    frames = torch.arange(settings.num_frames)
-    change = dice.uniform(0.0, difficulty.exposure)
-    gain = change * (frames * dice.uniform(0.05, 0.4) + dice.uniform(0.0, 2 * pi)).sin() / 2
-    if difficulty.jumps:
-        for _ in range(max(1, settings.num_frames // 16)):
-            gain = gain + (frames >= dice.integer(0, settings.num_frames)) * change * dice.sign()
-    gain = gain.clamp(-difficulty.exposure, difficulty.exposure) - gain[0].clamp(-difficulty.exposure, 0)
-    tint = 1 + (dice.uniforms(3, -0.5, 0.5) * gain[:, None]).clamp(-0.1, 0.1)
-    gain = (1 + gain.clamp(-difficulty.exposure, difficulty.exposure))[:, None] * tint
+    gain = 1 + _brightness(settings.num_frames, difficulty, dice)
     blurred = dice.chance(difficulty.blurred)
     shutter = dice.uniform(0.3, 1.0) * difficulty.shutter if blurred else 0.0
     noise = dice.uniform(0.0, difficulty.noise)
@@ -83,6 +77,19 @@ def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
         noise=torch.tensor(noise, dtype=torch.float64),
         noise_seed=torch.tensor(dice.integer(0, 2**62)),
     )
+
+
+def _brightness(num_frames: int, difficulty: Difficulty, dice: Dice) -> Float[Tensor, "T 3"]:
+    """Relative change per frame and channel; no two frames differ by more than the difficulty allows."""
+    frames = torch.arange(num_frames)
+    course = (frames * dice.uniform(0.05, 0.4) + dice.uniform(0, 2 * pi)).sin()
+    if difficulty.jumps:
+        for _ in range(1 + num_frames // 16):
+            course = course + (frames >= dice.integer(0, num_frames)) * dice.sign() * dice.uniform(1, 3)
+    course = course[:, None] * dice.uniforms(3, 0.8, 1.2)
+    course = course - (course.amax(0) + course.amin(0)) / 2
+    spread = (course.amax(0) - course.amin(0)).amax().clamp(min=1e-6)
+    return course / spread * dice.uniform(0, difficulty.exposure)
 
 
 def assemble(parts: list[Part], dice: Dice) -> Surfaces:
