@@ -28,6 +28,11 @@ class DataModule(pl.LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
+        whole = isinstance(batch_size, int) and isinstance(num_workers, int)
+        if not whole or batch_size < 1 or num_workers < 0:
+            raise ValueError(
+                f"data: batch_size must be >= 1 and num_workers >= 0, got {batch_size!r} and {num_workers!r}"
+            )
         self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
         self.stream = Mixture(train, weights, transform, seed)
 

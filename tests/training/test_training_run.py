@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """Whole runs of the real configuration, as small as they get."""
 
 import os
@@ -10,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import retracker.checkpoint as checkpoint
 from retracker.configuration import compose_config
-from retracker.train import checkpoint_to_resume, train
+from retracker.train import build_trainer, checkpoint_to_resume, train
 from retracker.training.guard import NonFiniteGuard, NonFiniteLoss
 
 SMALL = (
@@ -106,18 +107,17 @@ class SpoilLoss(pl.Callback):
         pl_module.loss.weights["position"] = float("nan") if batch_idx in self.steps else 1.0
 
 
-def spoilt_run(tmp_path, monkeypatch, steps, *overrides):
-    make = pl.Trainer
-
-    def with_spoiler(**settings):
-        return make(**settings | {"callbacks": [*settings["callbacks"], SpoilLoss(steps)]})
-
-    monkeypatch.setattr(pl, "Trainer", with_spoiler)
+def disturbed_run(tmp_path, monkeypatch, disturbance, *overrides):
+    """A run in which one more callback is at work."""
+    monkeypatch.setattr(
+        "retracker.train.build_trainer",
+        lambda cfg, callbacks, logger: build_trainer(cfg, [*callbacks, disturbance], logger),
+    )
     return run(tmp_path, "trainer.limit_val_batches=0", *overrides)
 
 
 def test_a_step_whose_loss_is_not_a_number_is_skipped_and_written_down(tmp_path, monkeypatch):
-    trainer = spoilt_run(tmp_path, monkeypatch, {1})
+    trainer = disturbed_run(tmp_path, monkeypatch, SpoilLoss({1}))
     assert trainer.global_step == 4
     assert all(value.isfinite().all() for value in weights(trainer).values())
     dump = torch.load(tmp_path / "refused" / "step1_rank0.pt", weights_only=True)
@@ -126,7 +126,7 @@ def test_a_step_whose_loss_is_not_a_number_is_skipped_and_written_down(tmp_path,
 
 def test_a_loss_that_stays_not_a_number_stops_the_run(tmp_path, monkeypatch):
     with pytest.raises(NonFiniteLoss, match="2 steps in a row.*synthetic/"):
-        spoilt_run(tmp_path, monkeypatch, {1, 2, 3}, "module.guard.patience=2")
+        disturbed_run(tmp_path, monkeypatch, SpoilLoss({1, 2, 3}), "module.guard.patience=2")
 
 
 def test_a_good_step_ends_the_count_of_bad_ones(tmp_path):
@@ -149,11 +149,8 @@ class SendSignal(pl.Callback):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_after_the_step_under_way(tmp_path, monkeypatch, number):
-    make, before = pl.Trainer, signal.getsignal(number)
-    monkeypatch.setattr(
-        pl, "Trainer", lambda **s: make(**s | {"callbacks": [*s["callbacks"], SendSignal(number)]})
-    )
-    run(tmp_path, "trainer.limit_val_batches=0", "total_steps=9")
+    before = signal.getsignal(number)
+    disturbed_run(tmp_path, monkeypatch, SendSignal(number), "total_steps=9")
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert signal.getsignal(number) == before
