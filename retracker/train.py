@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from retracker.configuration import compose_config, run_command
 from retracker.training.module import TrackingModule
 
 log = logging.getLogger(__name__)
+
+NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
+    r".*module\(s\) in eval mode.*",
+    r".*LeafSpec.*",
+)
 
 
 def train(cfg: DictConfig) -> pl.Trainer:
@@ -41,6 +47,10 @@ def set_up_process(cfg: DictConfig) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
     torch.set_float32_matmul_precision("high")
+    for message in NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)
+    lightning = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    lightning.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> str | None:
@@ -82,7 +92,12 @@ def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:
         OmegaConf.save(cfg, directory / "config.yaml")
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train as the overrides say; returns the exit code (2 after a user's mistake, told in one line)."""
+    return run_command(run, argv)
+
+
+def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
     cfg = compose_config("train", arguments)
     os.environ.setdefault(
@@ -103,4 +118,4 @@ def report(cfg: DictConfig, trainer: pl.Trainer) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    sys.exit(main())

@@ -68,7 +68,8 @@ def _parser() -> OneLineParser:
     points = parser.add_mutually_exclusive_group()
     points.add_argument("--queries", type=Path, metavar="CSV", help="a file of lines t,x,y (frame, px)")
     points.add_argument("--points", metavar="'T,X,Y;...'", help="the queries themselves")
-    points.add_argument("--grid", type=int, help=f"points a side in frame 0 (default: {DEFAULT_GRID})")
+    points.add_argument("--grid", type=int, help=f"points a side (default: {DEFAULT_GRID})")
+    parser.add_argument("--grid-frame", type=int, default=0, help="the frame a grid is born in (default: 0)")
     parser.add_argument("--backward", action="store_true", help="also follow points back from their query")
     parser.add_argument("--max-frames", type=int, help="stop after this many frames")
     add_common_arguments(parser, FORMATS, default="npz,mp4")
@@ -82,7 +83,7 @@ def _queries(arguments: argparse.Namespace, info: VideoInfo) -> Float[Tensor, "N
         return parse_points(arguments.points)
     count = DEFAULT_GRID if arguments.grid is None else arguments.grid
     xy = grid_points(info.height, info.width, count).double()
-    return torch.cat([torch.zeros_like(xy[:, :1]), xy], dim=-1)
+    return torch.cat([torch.full_like(xy[:, :1], arguments.grid_frame), xy], dim=-1)
 
 
 def _save(

@@ -51,6 +51,19 @@ def only_line(captured):
     return lines[0]
 
 
+def test_a_grid_is_born_in_the_frame_it_is_asked_for(folder):
+    clip = str(folder / "clip.mp4")
+    assert run(folder, "track", clip, "--grid", "2", "--grid-frame", "3", "--save", "npz") == 0
+    arrays = np.load(folder / "out" / "clip_tracks.npz")
+    assert arrays["queries"][:, 0].tolist() == [3] * 4
+    assert not arrays["visible"][:3].any() and arrays["visible"][3].all()
+
+
+def test_a_misspelt_override_is_one_line_through_the_entry_point_too(capsys):
+    assert main(["train", "totl_steps=3"]) == 2
+    assert "totl_steps" in only_line(capsys.readouterr())
+
+
 def test_track_writes_arrays_a_table_and_a_film(folder, capsys):
     assert run(folder, "track", str(folder / "clip.mp4"), "--grid", "3", "--save", "npz,csv,mp4") == 0
     stem = folder / "out" / "clip_tracks"
@@ -114,6 +127,8 @@ def test_match_writes_arrays_and_a_picture(folder):
         (["clip.mp4", "--grid", "0"], "grid of at least 1"),
         (["clip.mp4", "--grid", "x"], "--grid: invalid int value"),
         (["clip.mp4", "--grid", "2", "--points", "0,1,1"], "not allowed with"),
+        (["clip.mp4", "--grid", "2", "--grid-frame", "7"], "query 0 is in frame 7, after the end"),
+        (["clip.mp4", "--grid", "2", "--grid-frame", "-1"], "whole frame number from 0 on, got -1"),
         (["clip.mp4", "--save", "npz,gif"], "--save: expected some of npz, csv, mp4, got 'gif'"),
         (["clip.mp4", "--max-frames", "0"], "--max-frames: expected a positive number, got 0"),
         (["clip.mp4", "--device", "abacus"], "--device: cannot use 'abacus'"),

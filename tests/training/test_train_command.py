@@ -1,6 +1,6 @@
 import pytest
 
-from retracker.configuration import compose_config, config_dir, run_command
+from retracker.configuration import compose_config, config_dir
 from retracker.train import main
 
 
@@ -18,7 +18,7 @@ from retracker.train import main
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(overrides, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run_command(main, overrides) == 2
+    assert main(overrides) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert message in lines[-1] and lines[-1].startswith("error: ")
     assert len([line for line in lines if "Traceback" in line]) == 0
