@@ -1,7 +1,7 @@
 """python tools/fit_thresholds.py CHECKPOINT [--clips 4]: which visible_threshold suits a net?
 
-Rendered clips from training seeds only: never a benchmark, never synthetic_val. Prints AJ and OA by threshold,
-and for ten bins of confidence how often the point was in truth visible and within 8 px (at 256 scale).
+Rendered clips from training seeds only: never a benchmark, never synthetic_val. Prints AJ and OA by
+threshold, and for ten bins of confidence how often the point was visible and within 8 px (at 256 scale).
 """
 
 import argparse
