@@ -2,7 +2,7 @@
 # Train on one machine with all its GPUs (or, where there is none, its CPU):
 #
 #     bash run_a100.sh tracking [hydra overrides]
-#     bash run_a100.sh tracking data_root=/datasets data.batch_size=4 resume=auto
+#     bash run_a100.sh tracking data.batch_size=4 resume=auto
 #
 # With GPUs it adds model=base trainer=ddp; without, model=tiny, to try a command before the cluster sees it.
 # The data are the rendered clips of data=synthetic, until there is a mix of real ones.

@@ -22,7 +22,7 @@ setup(
     ],
     python_requires=">=3.11",
     install_requires=[
-        "av>=12",
+        "av>=16",
         "einops>=0.8",
         "fsspec>=2024.2",
         "h5py>=3.10",
@@ -34,7 +34,7 @@ setup(
         "omegaconf>=2.3",
         "opencv-python-headless>=4.9",
         "pillow>=10",
-        "pytorch-lightning>=2.4",
+        "pytorch-lightning>=2.6",
         "rich>=13.7",
         "safetensors>=0.4.3",
         "scikit-image>=0.22",
@@ -43,7 +43,14 @@ setup(
         "torch>=2.5",
     ],
     extras_require={
-        "test": ["beartype>=0.19", "pytest>=8", "ruff>=0.8", "setuptools>=68", "wheel"],
+        "test": [
+            "beartype>=0.19",
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff==0.17.6",
+            "setuptools>=68",
+            "wheel",
+        ],
         "flash": ["flash-attn>=2.6"],
     },
     packages=[*find_packages(include=["retracker", "retracker.*"]), "retracker.configs"],

@@ -100,12 +100,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
     cfg = compose_config("train", arguments)
+    if cfg.resume == "auto" and not any(a.startswith("paths.output_dir=") for a in arguments):
+        newest = newest_run(Path(cfg.paths.output_dir).parent)
+        if newest is not None:
+            cfg = compose_config("train", [*arguments, f"paths.output_dir='{newest}'"])
     os.environ.setdefault(
         "RETRACKER_DATE", cfg.paths.date
     )  # the processes of other GPUs write to the same place
     trainer = train(cfg)
     if trainer.is_global_zero:
         report(cfg, trainer)
+
+
+def newest_run(directory: Path) -> Path | None:
+    """The output directory, among those of earlier runs in ``directory``, whose checkpoint is the newest."""
+    last = sorted(directory.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
+    runs = dict.fromkeys(path.parents[1] for path in last)  # in this order, each once
+    return next((run for run in runs if newest_valid(run / "checkpoints") is not None), None)
 
 
 def report(cfg: DictConfig, trainer: pl.Trainer) -> None:

@@ -16,15 +16,23 @@ find_python() {
     return 1
 }
 
+# Debian's python3.11 may come without ensurepip (package python3.11-venv); pip itself can fill the gap.
+make_environment() {
+    local found=$1
+    "$found" -m venv --clear "$VENV" 2>/dev/null && return
+    "$found" -m venv --clear --without-pip "$VENV"
+    "$found" -m pip --python "$PYTHON" install --quiet pip
+}
+
 # Install once per state of setup.py; running a script again costs nothing.
 install_retracker() {
     local stamp="$VENV/.retracker-installed" found
     if [[ -x "$PYTHON" ]] && cmp --silent setup.py "$stamp"; then
         return
     fi
-    if [[ ! -x "$PYTHON" ]]; then
+    if ! "$PYTHON" -m pip --version >/dev/null 2>&1; then # none yet, or one left half made
         found=$(find_python)
-        "$found" -m venv "$VENV"
+        make_environment "$found"
     fi
     "$PYTHON" -m pip install --quiet --upgrade pip "setuptools>=68" wheel
     "$PYTHON" -m pip install --quiet --editable '.[test]'

@@ -1,7 +1,10 @@
+import os
+
 import pytest
+import torch
 
 from retracker.configuration import compose_config, config_dir
-from retracker.train import main
+from retracker.train import main, newest_run
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,21 @@ def test_the_configuration_is_found_from_any_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert (config_dir() / "train.yaml").is_file()
     assert compose_config("train", ["+experiment=tracking"]).name == "tracking"
+
+
+def test_resume_auto_finds_the_run_that_was_left(tmp_path):
+    """Every start has an output directory of its own; what is to be resumed lies in an earlier one."""
+    assert newest_run(tmp_path) is None
+    for day, name in ((1, "good"), (2, "torn"), (3, "empty")):
+        folder = tmp_path / name / "checkpoints"
+        folder.mkdir(parents=True)
+        if name != "empty":
+            torch.save({"net_config": {}, "state_dict": {}}, folder / "last.ckpt")
+            os.utime(folder / "last.ckpt", (day, day))
+    torn = tmp_path / "torn" / "checkpoints" / "last.ckpt"
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="torn"):
+        assert newest_run(tmp_path) == tmp_path / "good"
 
 
 def test_stopping_early_leaves_the_schedule_alone():
