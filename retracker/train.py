@@ -12,8 +12,9 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from torch import nn
 
-from retracker.checkpoint import build_net, load_backbone_weights, newest_valid, resolve
+from retracker.checkpoint import build_net, fill, load, load_backbone_weights, newest_valid, resolve
 from retracker.configuration import compose_config, run_command
 from retracker.training.module import TrackingModule
 
@@ -68,11 +69,20 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
     """The net of ``cfg.model``, with backbone weights if training starts afresh, and how to train it."""
     net_config = OmegaConf.to_container(cfg.model, resolve=True)
     net = build_net(net_config)
-    if fresh and cfg.pretrained != "none":
-        log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))
+    if fresh:
+        give_weights(net, cfg)
     if cfg.compile:
         net.compile()
     return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
+
+
+def give_weights(net: nn.Module, cfg: DictConfig) -> None:
+    """What a fresh training starts from: all weights of ``ckpt``, or the backbone's of ``pretrained``."""
+    if cfg.ckpt is not None:
+        fill(net, load(cfg.ckpt).state_dict(), str(cfg.ckpt))
+        log.info("weights: %s", cfg.ckpt)
+    elif cfg.pretrained != "none":
+        log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object) -> pl.Trainer:

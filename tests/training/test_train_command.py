@@ -2,9 +2,11 @@ import os
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from retracker.checkpoint import build_net, save_safetensors
 from retracker.configuration import compose_config, config_dir
-from retracker.train import main, newest_run
+from retracker.train import build_module, main, newest_run
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,17 @@ def test_resume_auto_finds_the_run_that_was_left(tmp_path):
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.warns(UserWarning, match="torn"):
         assert newest_run(tmp_path) == tmp_path / "good"
+
+
+def test_fine_tuning_starts_from_the_weights_of_a_checkpoint(tmp_path):
+    path = tmp_path / "net.safetensors"
+    config = OmegaConf.to_container(compose_config("train", []).model, resolve=True)
+    net = build_net(config)
+    save_safetensors(net, config, path)
+    cfg = compose_config("train", [f"ckpt={path}", f"paths.output_dir={tmp_path}"])
+    torch.testing.assert_close(build_module(cfg, fresh=True).net.state_dict(), net.state_dict())
+    with pytest.raises(ValueError, match="net.safetensors"):
+        build_module(compose_config("train", [f"ckpt={path}", "model.refiner.dim=64"]), fresh=True)
 
 
 def test_stopping_early_leaves_the_schedule_alone():
