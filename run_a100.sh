@@ -4,7 +4,7 @@
 #     bash run_a100.sh tracking [hydra overrides]
 #     bash run_a100.sh tracking data.batch_size=4 resume=auto
 #
-# With GPUs it adds model=base trainer=ddp; without, model=tiny, to try a command before the cluster sees it.
+# With GPUs it adds model=base trainer=ddp and clips of the size that base works at; without, model=tiny, to try a command before the cluster sees it.
 # The data are the rendered clips of data=synthetic, until there is a mix of real ones.
 # Overrides come last and win. PYTHON names another interpreter than .venv/bin/python or python.
 set -euo pipefail
@@ -23,7 +23,7 @@ if [[ -z "${PYTHON:-}" ]]; then
 fi
 num_gpus=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')
 if [[ "$num_gpus" -gt 0 ]]; then
-    setting=(model=base trainer=ddp)
+    setting=(model=base trainer=ddp data.train.synthetic.size=512 data.num_workers=8)
 else
     setting=(model=tiny)
 fi

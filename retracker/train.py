@@ -14,7 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from torch import nn
 
-from retracker.checkpoint import build_net, fill, load, load_backbone_weights, newest_valid, resolve
+from retracker.checkpoint import (
+    build_net,
+    fill,
+    load,
+    load_backbone_weights,
+    newest_valid,
+    read_torch,
+    resolve,
+)
 from retracker.configuration import compose_config, run_command
 from retracker.training.module import TrackingModule
 
@@ -110,23 +118,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
     cfg = compose_config("train", arguments)
-    if cfg.resume == "auto" and not any(a.startswith("paths.output_dir=") for a in arguments):
-        newest = newest_run(Path(cfg.paths.output_dir).parent)
-        if newest is not None:
-            cfg = compose_config("train", [*arguments, f"paths.output_dir='{newest}'"])
-    os.environ.setdefault(
-        "RETRACKER_DATE", cfg.paths.date
-    )  # the processes of other GPUs write to the same place
+    if cfg.resume == "auto" and "RETRACKER_DATE" not in os.environ:
+        left = run_to_resume(cfg)
+        if left is not None:
+            os.environ["RETRACKER_DATE"] = left.name
+            cfg = compose_config("train", arguments)
+    # The processes of other GPUs are children of this one: they write to the same place.
+    os.environ.setdefault("RETRACKER_DATE", cfg.paths.date)
     trainer = train(cfg)
     if trainer.is_global_zero:
         report(cfg, trainer)
 
 
-def newest_run(directory: Path) -> Path | None:
-    """The output directory, among those of earlier runs in ``directory``, whose checkpoint is the newest."""
-    last = sorted(directory.glob("*/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime, reverse=True)
-    runs = dict.fromkeys(path.parents[1] for path in last)  # in this order, each once
-    return next((run for run in runs if newest_valid(run / "checkpoints") is not None), None)
+def run_to_resume(cfg: DictConfig) -> Path | None:
+    """The output directory of the newest earlier run of the same name and the same net, if there is one.
+
+    Every start has an output directory of its own, named after its date, unless the user names one.
+    """
+    output = Path(cfg.paths.output_dir)
+    if output.name != cfg.paths.date:
+        return None
+    files = output.parent.glob("*/checkpoints/*.ckpt")
+    for run in dict.fromkeys(
+        path.parents[1] for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
+    ):
+        found = newest_valid(run / "checkpoints")
+        if found is not None and read_torch(found).get("net_config") == OmegaConf.to_container(cfg.model):
+            return run
+    return None
 
 
 def report(cfg: DictConfig, trainer: pl.Trainer) -> None:

@@ -41,13 +41,14 @@ class Flip:
 
 
 class Reverse:
-    """Play a clip backwards, with a chance of ``share``."""
+    """Play a clip backwards, with a chance of ``share``; one with dense flow would lose it, and stays."""
 
     def __init__(self, share: float) -> None:
         self.share = share
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
-        return reverse(sample) if rng.random() < self.share else sample
+        drawn = rng.random() < self.share
+        return reverse(sample) if drawn and sample.flow is None else sample
 
 
 class Photometric:
@@ -94,19 +95,27 @@ def transpose(sample: VideoSample) -> VideoSample:
 
 
 def reverse(sample: VideoSample) -> VideoSample:
-    """The clip played backwards: a query keeps its picture, so its frame is counted from the other end.
+    """The clip played backwards; each point is asked for where it is now first to be seen.
 
-    Dense flow starts in frame 0, which is another frame now: it is left out.
+    Left in its own picture, a query of frame 0 would be one of the last frame, with nothing to track. Dense flow
+    starts in frame 0, which is another frame now: it is left out.
     """
+    tracks, seen = sample.tracks.flip(0), (sample.visible & sample.located).flip(0)
+    first = seen.int().argmax(0)  # N
+    xy = tracks[first, torch.arange(tracks.shape[1])]
+    never = ~seen.any(0)  # such a point keeps its query
     last = sample.video.shape[-4] - 1
     return replace(
         sample,
         video=sample.video.flip(0),
-        tracks=sample.tracks.flip(0),
+        tracks=tracks,
         visible=sample.visible.flip(0),
         labelled=sample.labelled.flip(0),
         located=sample.located.flip(0),
-        queries=Queries(xy=sample.queries.xy, frame=last - sample.queries.frame),
+        queries=Queries(
+            xy=torch.where(never[:, None], sample.queries.xy, xy),
+            frame=torch.where(never, last - sample.queries.frame, first),
+        ),
         flow=None,
     )
 

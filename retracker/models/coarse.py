@@ -91,16 +91,24 @@ class CoarseMatcher(nn.Module):
         )
         for block in self.query_blocks:
             query = block(query, cells, turns=turns)
+        with torch.autocast(query.device.type, enabled=False):  # in bf16 neighbouring cells would tie
+            scores, dustbin = self._score(query.float(), cells.float())
+            estimate = self._estimate(query.float(), scores, dustbin, grid)
+        return torch.cat([scores, dustbin[..., None]], dim=-1), grid, estimate
+
+    def _score(
+        self, query: Float[Tensor, "B N C"], cells: Float[Tensor, "B K C"]
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N"]]:
+        """The logits of all cells, and of the dustbin."""
         cosine = torch.einsum(
             "bnc,bkc->bnk",
-            F.normalize((query + self.decode_query(query)).float(), dim=-1),
-            F.normalize((cells + self.decode_map(cells)).float(), dim=-1),
+            F.normalize(query + self.decode_query(query), dim=-1),
+            F.normalize(cells + self.decode_map(cells), dim=-1),
         )
         scores = cosine * self.temperature.exp().clamp(max=MAX_TEMPERATURE)
         # The dustbin competes with the mean cell, not with the sum: log(K) undoes the K of logsumexp.
-        dustbin = self.dustbin(query)[..., 0].float() + self.dustbin_bias + log(rows * columns)
-        logits = torch.cat([scores, dustbin[..., None]], dim=-1)
-        return logits, grid, self._estimate(query, scores, dustbin, grid)
+        dustbin = self.dustbin(query)[..., 0] + self.dustbin_bias + log(cells.shape[1])
+        return scores, dustbin
 
     def _recall(
         self,
@@ -133,8 +141,8 @@ class CoarseMatcher(nn.Module):
         xy = (weight[..., None] * (around * grid.stride + grid.offset)).sum(-2)
         total = scores.logsumexp(-1)
         evidence = torch.stack([scores.amax(-1) - total, total - dustbin, scores.amax(-1) - dustbin], dim=-1)
-        content = F.layer_norm(query.float(), query.shape[-1:])
-        belief = self.belief(torch.cat([content, 0.2 * evidence.detach()], dim=-1)).float()
+        content = F.layer_norm(query, query.shape[-1:])
+        belief = self.belief(torch.cat([content, 0.2 * evidence.detach()], dim=-1))
         return Estimate(xy=xy, certainty=belief[..., 0], occlusion=belief[..., 1])
 
     def _turn(self, cell: Float[Tensor, "*B 2"]) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,8 @@ class Refiner(nn.Module):
         if self.spread is None:
             return {}
         offsets = patch_offsets(self.template_radius, token.device) * level.stride
-        change = self.spread(token).float().unflatten(-1, (-1, 2)) * level.stride
+        with torch.autocast(token.device.type, enabled=False):
+            change = self.spread(token.float()).unflatten(-1, (-1, 2)) * level.stride
         return {"dense": offsets + change, "dense_offsets": offsets}
 
 
@@ -124,7 +125,8 @@ class RefinerLevel(nn.Module):
         attended, key, value = self._look_back(token, past)
         token = token + attended
         token = token + self.think(token)
-        change = self.head(self.norm_out(token)).float()
+        with torch.autocast(token.device.type, enabled=False):  # 201.3 px in bf16 is 201
+            change = self.head(self.norm_out(token.float()))
         found = Estimate(
             xy=estimate.xy + level.stride * change[..., :2],
             certainty=estimate.certainty + change[..., 2],

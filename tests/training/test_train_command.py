@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net, save_safetensors
 from retracker.configuration import compose_config, config_dir
-from retracker.train import build_module, main, newest_run
+from retracker.train import build_module, main, run_to_resume
 
 
 @pytest.mark.parametrize(
@@ -35,19 +35,25 @@ def test_the_configuration_is_found_from_any_directory(tmp_path, monkeypatch):
     assert compose_config("train", ["+experiment=tracking"]).name == "tracking"
 
 
-def test_resume_auto_finds_the_run_that_was_left(tmp_path):
+def test_resume_auto_finds_the_run_that_was_left(tmp_path, monkeypatch):
     """Every start has an output directory of its own; what is to be resumed lies in an earlier one."""
-    assert newest_run(tmp_path) is None
-    for day, name in ((1, "good"), (2, "torn"), (3, "empty")):
-        folder = tmp_path / name / "checkpoints"
+    monkeypatch.setenv("RETRACKER_OUTPUTS", str(tmp_path))
+    cfg = compose_config("train", ["+experiment=tracking", "resume=auto"])
+    assert run_to_resume(cfg) is None
+    own = OmegaConf.to_container(cfg.model)
+    for day, name in ((1, "good"), (2, "torn"), (3, "other_net"), (4, "empty")):
+        folder = tmp_path / "tracking" / name / "checkpoints"
         folder.mkdir(parents=True)
         if name != "empty":
-            torch.save({"net_config": {}, "state_dict": {}}, folder / "last.ckpt")
+            net_config = own if name != "other_net" else own | {"image_size": 7}
+            torch.save({"net_config": net_config, "state_dict": {}}, folder / "last.ckpt")
             os.utime(folder / "last.ckpt", (day, day))
-    torn = tmp_path / "torn" / "checkpoints" / "last.ckpt"
+    torn = tmp_path / "tracking" / "torn" / "checkpoints" / "last.ckpt"
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.warns(UserWarning, match="torn"):
-        assert newest_run(tmp_path) == tmp_path / "good"
+        assert run_to_resume(cfg) == tmp_path / "tracking" / "good"
+    named = compose_config("train", [f"++paths.output_dir={tmp_path / 'mine'}", "resume=auto"])
+    assert run_to_resume(named) is None
 
 
 def test_fine_tuning_starts_from_the_weights_of_a_checkpoint(tmp_path):

@@ -23,12 +23,13 @@ def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
 
 def linear(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
     """Attention with feature map elu + 1: cost grows with L + S instead of L * S."""
-    q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
-    if mask is not None:
-        k = k * mask.transpose(-1, -2)  # one mask for all queries: B h 1 S -> B h S 1
-    context = torch.einsum("bhsd,bhse->bhde", k, v.float())
-    total = torch.einsum("bhld,bhd->bhl", q, k.sum(-2))
-    return (torch.einsum("bhld,bhde->bhle", q, context) / (total[..., None] + 1e-6)).to(v.dtype)
+    with torch.autocast(q.device.type, enabled=False):  # sums over all tokens need their digits
+        q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
+        if mask is not None:
+            k = k * mask.transpose(-1, -2)  # one mask for all queries: B h 1 S -> B h S 1
+        context = torch.einsum("bhsd,bhse->bhde", k, v.float())
+        total = torch.einsum("bhld,bhd->bhl", q, k.sum(-2))
+        return (torch.einsum("bhld,bhde->bhle", q, context) / (total[..., None] + 1e-6)).to(v.dtype)
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
