@@ -97,8 +97,8 @@ def transpose(sample: VideoSample) -> VideoSample:
 def reverse(sample: VideoSample) -> VideoSample:
     """The clip played backwards; each point is asked for where it is now first to be seen.
 
-    Left in its own picture, a query of frame 0 would be one of the last frame, with nothing to track. Dense flow
-    starts in frame 0, which is another frame now: it is left out.
+    Left in its own picture, a query of frame 0 would be one of the last frame, with nothing to track. Dense
+    flow starts in frame 0, which is another frame now: it is left out.
     """
     tracks, seen = sample.tracks.flip(0), (sample.visible & sample.located).flip(0)
     first = seen.int().argmax(0)  # N
