@@ -87,9 +87,10 @@ class TrackingModule(pl.LightningModule):
         optimizer.zero_grad(set_to_none=True)
         self.guard.refuse(self.net, self._terms | {"gradient": norm}, self._names, self._place())
 
-    def on_train_batch_end(self, outputs: object, batch: VideoSample, batch_idx: int) -> None:
-        if (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0:
-            self.average.update(self.net)
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
+        """Take the step and average it in at once: callbacks save before this module's own batch-end hook."""
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        self.average.update(self.net)
 
     def validation_step(self, batch: VideoSample, batch_idx: int) -> dict[str, Prediction]:
         """Score the averaged weights; the prediction goes on to the callbacks that draw it."""

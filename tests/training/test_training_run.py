@@ -40,13 +40,31 @@ def weights(trainer):
     return module.net.state_dict() | {f"average.{k}": v for k, v in module.average.weights.items()}
 
 
-def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path):
+def test_a_resumed_run_ends_where_an_unbroken_one_does(tmp_path, monkeypatch):
+    """The machine goes down: what is resumed from was saved on the way. A worker changes nothing."""
     unbroken = weights(run(tmp_path / "unbroken"))
-    first = run(tmp_path / "broken", "trainer.max_steps=2")
-    assert first.global_step == 2
-    resumed = run(tmp_path / "broken", "resume=auto")
+    often = ("data.num_workers=1", "callbacks.checkpoints.every_n_steps=3")
+    with monkeypatch.context() as disturbed, pytest.raises(PowerCut):
+        disturbed_run(tmp_path / "broken", disturbed, CutPower(3), *often)
+    assert torch.load(tmp_path / "broken/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    resumed = run(tmp_path / "broken", "resume=auto", *often)
     assert resumed.global_step == 4
     torch.testing.assert_close(weights(resumed), unbroken, rtol=0, atol=0)
+
+
+class PowerCut(Exception):
+    """What no run is prepared for."""
+
+
+class CutPower(pl.Callback):
+    """End a run before a step, without a chance to save."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == self.step:
+            raise PowerCut
 
 
 def test_stopping_early_does_not_change_the_run(tmp_path):
