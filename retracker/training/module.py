@@ -137,7 +137,7 @@ class TrackingModule(pl.LightningModule):
     def _log_training(self, prediction: Prediction, batch: VideoSample) -> None:
         num_clips = len(batch.video)
         self.log_dict({f"train/{k}": v for k, v in self._terms.items()}, batch_size=num_clips)
-        if self.global_step % self.trainer.log_every_n_steps:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # Lightning writes what the last step left
             return
         scores = {name: value[value.isfinite()] for name, value in pck_scores(prediction, batch).items()}
         means = {f"train/{name}": value.mean() for name, value in scores.items() if len(value)}

@@ -74,8 +74,20 @@ def test_stopping_early_does_not_change_the_run(tmp_path):
     assert rates[0] == rates[1][:2] and short.global_step < long.global_step
 
 
+def test_what_is_written_now_and_then_is_of_the_step_it_is_written_at(tmp_path):
+    quiet = ("trainer.limit_val_batches=0", "total_steps=2")
+    for every in (1, 2):
+        run(tmp_path / str(every), f"trainer.log_every_n_steps={every}", *quiet)
+    for name in ("train/EPE", "train/loss", "norm/parameters"):
+        always, sometimes = (
+            {event.step: event.value for event in events(tmp_path / every).Scalars(name)} for every in "12"
+        )
+        assert sometimes == {1: always[1]}
+
+
 def events(directory):
-    accumulator = EventAccumulator(str(directory / "tensorboard"))
+    [file] = (directory / "tensorboard").rglob("events.*")  # a run has a folder of its own there
+    accumulator = EventAccumulator(str(file))
     accumulator.Reload()
     return accumulator
 
