@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import pickle
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -23,6 +24,17 @@ from retracker.backbone_weights import load_backbone_weights as load_backbone_we
 
 MODELS = "retracker.models."  # the only package that a checkpoint may name
 PREFIX = "net."  # what Lightning puts before the names of our net's tensors
+# What torch's unpickler raises, besides UnpicklingError, when a file's bytes are no instructions for it.
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    struct.error,
+)
 SHOWN = 4  # names shown in a message before it says "and n more"
 
 
@@ -75,7 +87,12 @@ def build_net(config: Mapping) -> nn.Module:
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy ``tensors`` into the net, all of them and nothing else; raises ValueError saying what differs."""
-    own = net.state_dict()
+    check_fit(net.state_dict(), tensors, f"{where}: its tensors are not those of its configuration")
+    net.load_state_dict(dict(tensors))
+
+
+def check_fit(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], complaint: str) -> None:
+    """Raise ValueError, the complaint and what differs, unless names and shapes are those of ``own``."""
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     shapes = [
         f"{key} {tuple(tensors[key].shape)} instead of {tuple(own[key].shape)}"
@@ -88,8 +105,7 @@ def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
         if names
     ]
     if faults:
-        raise ValueError(f"{where}: its tensors are not those of its configuration: {'; '.join(faults)}")
-    net.load_state_dict(dict(tensors))
+        raise ValueError(f"{complaint}: {'; '.join(faults)}")
 
 
 def save_safetensors(net: nn.Module, config: Mapping, path: str | Path, *, half: bool = False) -> None:
@@ -153,7 +169,7 @@ def read_torch(path: Path) -> object:
         raise ValueError(
             f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a whole torch file (cut off or damaged)") from error
 
 

@@ -3,14 +3,21 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-MISTAKES = (ValueError, FileNotFoundError, HydraException, OmegaConfBaseException)
+MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 MISTAKE_EXIT_CODE = 2
+# Groups that stand in no defaults list, so that they are chosen with a plus.
+ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
+
+
+class HelpAsked(Exception):
+    """Somebody asked for help, which is the message, instead of a run."""
 
 
 def config_dir() -> Path:
@@ -27,8 +34,11 @@ def config_dir() -> Path:
 def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose ``<name>.yaml`` with Hydra overrides such as ``model=tiny`` or ``data.batch_size=2``.
 
-    Raises Hydra's and OmegaConf's errors for an unknown group, a misspelt key or a malformed override.
+    Raises Hydra's and OmegaConf's errors for an unknown group, a misspelt key or a malformed override, and
+    HelpAsked for -h and --help.
     """
+    if not {"-h", "--help"}.isdisjoint(overrides):
+        raise HelpAsked(help_text(name))
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose(name, list(overrides))
     OmegaConf.resolve(cfg)
@@ -38,10 +48,26 @@ def compose_config(name: str, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def help_text(name: str) -> str:
+    """How ``<name>.yaml`` is overridden: its groups with their choices, and its own keys."""
+    path = config_dir() / f"{name}.yaml"
+    defaults = [next(iter(entry)) for entry in OmegaConf.load(path).defaults if entry != "_self_"]
+    groups = [*defaults, *(f"+{group}" for group in ADDED[name])]
+    lines = path.read_text().splitlines()
+    return "\n".join(
+        [f"usage: retracker {name} [group=choice] [key=value] ...", "", "groups:"]
+        + [f"  {group}={'|'.join(_choices(group))}" for group in groups]
+        + ["", "keys, also those of a group (data.batch_size=2); +key=value adds one that is not there:"]
+        + [f"  {line}" for line in lines[lines.index("") + 1 :]]
+    )
+
+
 def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
     """Run a command; a user's mistake ends in one line on stderr and exit code 2, all else in a traceback."""
     try:
         main(sys.argv[1:] if arguments is None else arguments)
+    except HelpAsked as asked:
+        sys.stdout.write(f"{asked}\n")
     except MISTAKES as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
         return MISTAKE_EXIT_CODE
@@ -52,3 +78,8 @@ def one_line(error: BaseException) -> str:
     """An error's message without line breaks; for one raised while building a part, its cause as well."""
     parts = [error] if error.__cause__ is None else [error.__cause__, error]
     return " | ".join(" ".join(str(part).split()) for part in parts)
+
+
+def _choices(group: str) -> list[str]:
+    folder = config_dir() / group.removeprefix("+").partition("@")[0]
+    return sorted(path.stem for path in folder.glob("*.yaml"))

@@ -5,12 +5,13 @@ Scores a tracker and the baselines on the clips of a benchmark, prints one table
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType, UnionType
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -26,6 +27,13 @@ from retracker.inference import clip
 
 OURS = "ReTracker"
 UNTRAINED = "untrained"
+KINDS: Mapping[str, tuple[type | UnionType, str]] = MappingProxyType(
+    {
+        "ckpt": (str, "a path or a packaged name"),
+        "data_root": (str | None, "a folder (./2024, if that is its name)"),
+        "baselines": (ListConfig, "a list of names"),
+    }
+)
 TABLE_WIDTH = 120  # columns, where standard output is a file and has no width of its own
 
 
@@ -37,22 +45,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 def evaluate(cfg: DictConfig) -> list[report.Row]:
     """Every tracker on every clip of ``cfg.benchmark``: prints the table, writes the files, returns the rows.
 
-    Raises ValueError or FileNotFoundError for a user's mistake: an unknown baseline, checkpoint or device.
+    Raises ValueError or OSError for a user's mistake: an unknown baseline, checkpoint or device.
     """
-    if cfg.data_root is not None and "://" not in cfg.data_root and not Path(cfg.data_root).is_dir():
-        raise FileNotFoundError(f"data_root: there is no directory {cfg.data_root}")
+    check_keys(cfg)
     trackers = {name: baseline_of(name) for name in cfg.baselines} | {OURS: tracker_of(cfg)}
+    groups = groups_of(cfg)
+    output = Path(cfg.paths.output_dir)
+    output.mkdir(parents=True, exist_ok=True)  # before the work: where nothing can be written, none is done
     extremes = Extremes(OURS)
-    scores = run_watched(cfg, trackers, instantiate(cfg.benchmark.groups, _convert_="all"), extremes)
+    scores = run_watched(cfg, trackers, groups, extremes)
     rows = report.rows_of(scores)
     title = f"{cfg.benchmark.name}{' (quick)' if cfg.benchmark.quick else ''}: {cfg.ckpt}"
-    output = Path(cfg.paths.output_dir)
-    report.write(scores, rows, title, output)
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH)
     console.print(report.table_of(rows, title))
+    report.write(scores, rows, title, output)
     for path in extremes.write(output / "pictures") if cfg.pictures else []:
         console.print(path, soft_wrap=True, highlight=False)
     return rows
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Raise ValueError for a value of the wrong kind, FileNotFoundError if there is no ``data_root``."""
+    for key, (kind, expected) in KINDS.items():
+        if not isinstance(cfg[key], kind):
+            raise ValueError(f"{key}: expected {expected}, got {cfg[key]!r}")
+    if cfg.data_root is not None and "://" not in cfg.data_root and not Path(cfg.data_root).is_dir():
+        raise FileNotFoundError(f"data_root: there is no directory {cfg.data_root}")
+    if cfg.baselines and cfg.benchmark.query_mode == "strided":
+        raise ValueError(
+            "baselines: none of them tracks back in time, as strided queries need; say baselines=[]"
+        )
+
+
+def groups_of(cfg: DictConfig) -> dict[str, Clips]:
+    """The clips of the benchmark by group; raises ValueError if there is none."""
+    groups = instantiate(cfg.benchmark.groups, _convert_="all")
+    if not any(map(len, groups.values())):
+        raise ValueError(f"benchmark.groups: no clip to evaluate in {cfg.benchmark.name}")
+    return groups
 
 
 def run_watched(

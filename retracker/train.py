@@ -25,6 +25,7 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.training.module import TrackingModule
+from retracker.training.resume import check_resumable
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,24 @@ def set_up_process(cfg: DictConfig) -> None:
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> str | None:
-    """The checkpoint that ``resume`` names: none, the newest valid one of the output directory, or a path."""
+    """The checkpoint that ``resume`` names: none, the newest valid one of the output directory, or a path.
+
+    Raises ValueError if it is no checkpoint of a training, or one of another model.
+    """
     if cfg.resume is None:
         return None
-    if cfg.resume != "auto":
-        return str(resolve(cfg.resume))
-    found = newest_valid(Path(cfg.paths.output_dir) / "checkpoints")
-    log.info("resume=auto: %s", found or "nothing to resume from, starting afresh")
-    return None if found is None else str(found)
+    if not isinstance(cfg.resume, str):
+        raise ValueError(f"resume: expected null, auto or the path of a .ckpt file, got {cfg.resume!r}")
+    if cfg.resume == "auto":
+        found = newest_valid(Path(cfg.paths.output_dir) / "checkpoints")
+        log.info("resume=auto: %s", found or "nothing to resume from, starting afresh")
+    else:
+        found = resolve(cfg.resume)
+    if found is None:
+        return None
+    with torch.device("meta"):  # of this net only names and shapes are asked for
+        check_resumable(found, build_net(OmegaConf.to_container(cfg.model, resolve=True)))
+    return str(found)
 
 
 def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
@@ -81,7 +92,10 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
         give_weights(net, cfg)
     if cfg.compile:
         net.compile()
-    return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
+    try:
+        return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
+    except TypeError as error:  # the constructor's answer to a key that it does not know
+        raise ValueError(f"module: {error}") from error
 
 
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:

@@ -65,11 +65,10 @@ def write_tracks_csv(path: Path, result: TrackResult) -> None:
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("frame", "id", "x", "y", "visible", "confidence"))
-        for t, (xy, visible, confidence) in enumerate(
-            zip(result.tracks.tolist(), result.visible.tolist(), result.confidence.tolist(), strict=True)
-        ):
-            for n, (x, y) in enumerate(xy):
-                writer.writerow((t, n, f"{x:.3f}", f"{y:.3f}", int(visible[n]), f"{confidence[n]:.4f}"))
+        for t, frame in enumerate(zip(result.tracks, result.visible, result.confidence, strict=True)):
+            points = zip(*(values.tolist() for values in frame), strict=True)
+            for n, ((x, y), visible, confidence) in enumerate(points):
+                writer.writerow((t, n, f"{x:.3f}", f"{y:.3f}", int(visible), f"{confidence:.4f}"))
 
 
 def write_matches_npz(path: Path, matches: Matches, images: tuple[str, str]) -> None:

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from retracker.geometry.coords import rescale
 from retracker.inference.frames import check_inside, resize, shown, working_size
 from retracker.inference.slots import GROUP_SIZE, Slots
-from retracker.media.video import iterate_video, probe
+from retracker.media.video import count_frames, iterate_video, probe
 from retracker.types import Queries, TensorStruct, where
+
+LAST_FRAME = 2**31 - 1  # no film is that long, and what is larger may not fit in an integer
 
 Progress = Callable[[], None]  # called after every frame that is done
 
@@ -42,9 +44,10 @@ def track(
     """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video: a tensor or a file.
 
     A file is decoded as it is tracked, in constant memory. ``backward`` also follows each point from its
-    query back to the start; frames are then kept in memory, at the network's working size. Without it, the
-    frames before a query hold its own position, hidden, with confidence 0. Raises ValueError for a query
-    that is not finite, outside the frame or after the end, and what ``iterate_video`` raises.
+    query back to the start; the frames up to the last query are then kept in memory, at the network's
+    working size. Without it, the frames before a query hold its own position, hidden, with confidence 0.
+    Raises ValueError for a query that is not finite, outside the frame or after the end, and what
+    ``iterate_video`` raises.
     """
     asked = parse_queries(queries)
     frames, fps = _open(video, asked, max_frames)
@@ -57,12 +60,12 @@ def track(
     local = replace(asked, xy=rescale(asked.xy, size, small))
     with torch.inference_mode():
         prepared = _prepare(chain([first], frames), size, small, _device(model))
-        if backward:
-            prepared = [frame.cpu() for frame in prepared]
-        found = _follow(model, prepared, local, progress)
+        num_kept = int(asked.frame.max()) + 1 if backward and len(asked.xy) else 0
+        kept = [frame.cpu() for frame in islice(prepared, num_kept)]
+        found = _follow(model, chain(kept, prepared), local, progress)
         _check_end(asked, len(found.tracks))
-        if backward and len(asked.xy):
-            found = _extend_backward(model, prepared, local, found, progress)
+        if kept:
+            found = _extend_backward(model, kept, local, found, progress)
     tracks = rescale(found.tracks, small, size).clone()
     tracks[asked.frame, torch.arange(len(asked.xy))] = asked.xy  # to the bit, whatever resizing rounds
     # Clones made outside of inference mode are ordinary tensors, which users may write into.
@@ -78,8 +81,10 @@ def parse_queries(queries: Tensor | np.ndarray | Sequence) -> Queries:
         raise ValueError(f"expected queries of shape (N, 3) = (t, x, y), got {tuple(table.shape)}")
     check_inside(table[:, 1:].float(), size=None)
     for index, t in enumerate(table[:, 0].tolist()):
-        if not (t >= 0 and t.is_integer()):
-            raise ValueError(f"query {index}: expected a whole frame number from 0 on, got {t:g}")
+        if not (0 <= t <= LAST_FRAME and t.is_integer()):
+            raise ValueError(
+                f"query {index}: expected a whole frame number from 0 to {LAST_FRAME}, got {t:g}"
+            )
     return Queries(xy=table[:, 1:].float(), frame=table[:, 0].long())
 
 
@@ -102,8 +107,11 @@ def _open(
             )
         return islice(iter(video), max_frames), None
     info = probe(video)
-    if info.num_frames is not None:  # saves tracking a long film only to find a query beyond its end
-        _check_end(asked, min(info.num_frames, max_frames or info.num_frames))
+    num_frames = info.num_frames
+    if num_frames is not None:  # saves tracking a long film only to find a query beyond its end
+        if (asked.frame >= num_frames).any():  # a fragmented file declares its first fragment only
+            num_frames = count_frames(video)
+        _check_end(asked, min(num_frames, max_frames or num_frames))
     return islice(iterate_video(video), max_frames), info.fps
 
 
@@ -143,10 +151,10 @@ def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress
 def _extend_backward(
     model: nn.Module, frames: list[Tensor], local: Queries, found: _Rows, progress: Progress | None
 ) -> _Rows:
-    """Fill the frames before each query by tracking through the clip reversed in time."""
-    last = int(local.frame.max())
+    """Fill the frames before each query by tracking back through ``frames``, those up to the last query."""
+    last = len(frames) - 1
     mirrored = replace(local, frame=last - local.frame)
-    past = _follow(model, frames[last::-1], mirrored, progress).map(lambda x: x.flip(0))
+    past = _follow(model, frames[::-1], mirrored, progress).map(lambda x: x.flip(0))
     before = torch.arange(last + 1)[:, None] < local.frame
     start = where(before, past, found.map(lambda x: x[: last + 1]))
     return start.map(lambda a, b: torch.cat([a, b[last + 1 :]]), found)

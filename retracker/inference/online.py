@@ -51,7 +51,7 @@ class OnlineTracker:
 
     def remove_queries(self, ids: Iterable[int] | Int[Tensor, " N"]) -> None:
         """Stop following these points, born or not yet. Raises ValueError for an id that is not followed."""
-        keys = [int(key) for key in ids]
+        keys = dict.fromkeys(int(key) for key in ids)  # each once, in their order
         unknown = [key for key in keys if key not in self._slots and key not in self._born]
         if unknown:
             raise ValueError(f"point {unknown[0]} is not being followed")

@@ -12,7 +12,8 @@ class CoTrackerPredictor(nn.Module):
     """A drop-in for ``CoTrackerPredictor``: same arguments, same results, another tracker inside.
 
     Positions are raster pixels (the corner of the image is (0, 0)) of the video as given, like everywhere
-    here.
+    here. One thing is missing: co-tracker's dense mode, a track for every pixel, which it enters when it is
+    given neither queries nor a grid; here that is a ValueError.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -48,11 +49,14 @@ class CoTrackerPredictor(nn.Module):
 
 
 def grid_with_margin(height: int, width: int, count: int) -> Float[Tensor, "N 2"]:
-    """Co-tracker's grid: ``count`` points a side, a 64th of the width off the border, row by row (px)."""
+    """Co-tracker's grid: ``count`` points a side, a 64th of the width off the border, row by row (px).
+
+    In frames so flat that this would cross them, the margin is a quarter of their height.
+    """
     if count == 1:
         return torch.tensor([[width / 2, height / 2]])
-    margin = width / 64
-    x, y = (torch.linspace(margin, side - margin, count) for side in (width, height))
+    margins = [(min(width / 64, side / 4), side) for side in (width, height)]
+    x, y = (torch.linspace(margin, side - margin, count) for margin, side in margins)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
 
 

@@ -30,7 +30,7 @@ class VideoInfo:
     height: int  # px, upright
     width: int
     fps: float
-    num_frames: int | None  # as its index declares; None when it has no index
+    num_frames: int | None  # as its index declares (if fragmented: of the first fragment); None without one
 
 
 def read_video(path: str | Path, max_frames: int | None = None) -> tuple[UInt8[Tensor, "T 3 H W"], float]:
@@ -49,8 +49,7 @@ def iterate_video(path: str | Path) -> Iterator[UInt8[Tensor, "3 H W"]]:
     """
     count = 0
     try:
-        with av.open(str(existing_file(path))) as container:
-            stream = _video_stream(container, path)
+        with _opened(path) as (container, stream):
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
                 yield _to_tensor(frame)
@@ -65,8 +64,7 @@ def iterate_video(path: str | Path) -> Iterator[UInt8[Tensor, "3 H W"]]:
 def probe(path: str | Path) -> VideoInfo:
     """Look at a video's header and first frame. Raises what ``iterate_video`` raises."""
     first = next(iterate_video(path))
-    with av.open(str(path)) as container:
-        stream = _video_stream(container, path)
+    with _opened(path) as (_, stream):
         fps = stream.average_rate or stream.guessed_rate or UNKNOWN_FPS
         return VideoInfo(
             height=first.shape[-2],
@@ -74,6 +72,18 @@ def probe(path: str | Path) -> VideoInfo:
             fps=float(fps),
             num_frames=stream.frames or None,
         )
+
+
+def count_frames(path: str | Path) -> int:
+    """Count a video's frames by walking through its packets, without decoding them.
+
+    Raises what ``iterate_video`` raises, but knows nothing of frames that cannot be decoded.
+    """
+    try:
+        with _opened(path) as (container, stream):
+            return sum(packet.size > 0 for packet in container.demux(stream))  # the last one is empty
+    except av.error.FFmpegError as error:
+        raise ValueError(f"{path}: cannot be read as a video ({_reason(error)})") from error
 
 
 def write_video(path: str | Path, frames: UInt8[Tensor, "T 3 H W"], fps: float | int) -> None:
@@ -120,7 +130,7 @@ class VideoWriter:
     def _open(self) -> Iterator[None]:
         web = {"movflags": "+faststart"}  # the index comes first, so that a browser can start at once
         with replacing(self.path) as partial:
-            with av.open(str(partial), "w", format="mp4", options=web) as self._container:
+            with av.open(str(partial.resolve()), "w", format="mp4", options=web) as self._container:
                 yield
                 if self._size is None:
                     raise ValueError(f"{self.path}: a video needs at least one frame, got none")
@@ -137,10 +147,15 @@ class VideoWriter:
         return stream
 
 
-def _video_stream(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
-    if not container.streams.video:
-        raise ValueError(f"{path}: holds no video stream")
-    return container.streams.video[0]
+@contextmanager
+def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    # From the root on: FFmpeg takes what stands before a colon at the start of a name for a protocol.
+    with av.open(str(existing_file(path).resolve())) as container:
+        if container.format.name == "tty":  # FFmpeg would draw the letters of a text file
+            raise ValueError(f"{path}: cannot be read as a video (it is text)")
+        if not container.streams.video:
+            raise ValueError(f"{path}: holds no video stream")
+        yield container, container.streams.video[0]
 
 
 def _to_tensor(frame: av.VideoFrame) -> UInt8[Tensor, "3 H W"]:

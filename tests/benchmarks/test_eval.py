@@ -69,6 +69,12 @@ def test_a_checkpoint_is_evaluated_from_its_file_alone(tmp_path):
         ("device=abacus", "abacus"),
         ("qick=true", "qick"),
         ("benchmark.groups.groups=[impossible]", "impossible"),
+        ("benchmark.groups.groups=[]", "benchmark.groups: no clip"),
+        ("benchmark.query_mode=strided", "baselines=[]"),
+        ("ckpt=5", "ckpt: expected a path or a packaged name, got 5"),
+        ("data_root=2024", "data_root: expected a folder"),
+        ("baselines=null", "baselines: expected a list of names, got None"),
+        ("baselines=stay", "baselines: expected a list of names, got 'stay'"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_exit_code_2(override, message, tmp_path, capfd):
@@ -77,3 +83,26 @@ def test_a_mistake_ends_in_one_line_and_exit_code_2(override, message, tmp_path,
     captured = capfd.readouterr()
     assert message in captured.err and captured.err.strip().count("\n") == 0, captured.err
     assert "Traceback" not in captured.err and not list(tmp_path.iterdir())
+
+
+def test_an_output_directory_that_is_a_file_is_refused_before_the_work(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr("retracker.eval.run_watched", lambda *_: pytest.fail("the work was done"))
+    (tmp_path / "taken").touch()
+    assert main([*MICRO, f"paths.output_dir={tmp_path / 'taken'}", "benchmark.groups.groups=[easy]"]) == 2
+    captured = capfd.readouterr()
+    assert "taken" in captured.err and captured.err.strip().count("\n") == 0, captured.err
+
+
+def test_the_table_is_shown_even_if_it_cannot_be_written(tmp_path, capfd, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("retracker.eval.report.write", full)
+    assert main([*MICRO, f"paths.output_dir={tmp_path}", "benchmark.groups.groups=[easy]"]) == 2
+    captured = capfd.readouterr()
+    assert "lucas_kanade" in captured.out and "No space left" in captured.err
+
+
+def test_strided_queries_are_scored_without_baselines(tmp_path):
+    strided = ["benchmark.query_mode=strided", "baselines=[]", "benchmark.groups.groups=[easy]"]
+    assert main([*MICRO, *strided, f"paths.output_dir={tmp_path}"]) == 0

@@ -207,3 +207,12 @@ def test_where_there_is_no_checkpoint_there_is_none_to_resume(tmp_path):
 def test_the_packaged_weights_load_by_name():
     for path in checkpoint._packaged():
         assert load(path.stem).config["_target_"] == "retracker.models.tracker.ReTracker"
+
+
+def test_no_first_byte_of_a_text_file_escapes_as_another_error(tmp_path):
+    path = tmp_path / "text.ckpt"
+    for first in range(256):
+        for rest in (b"", b"his is a text file\n"):  # the unpickler takes each byte for an instruction
+            path.write_bytes(bytes([first]) + rest)
+            with pytest.raises(ValueError, match="text.ckpt: "):
+                checkpoint.read_torch(path)

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from safetensors.torch import save_file
 
 from retracker.__main__ import COMMANDS, main
 from retracker.checkpoint import build_net, save_safetensors
+from retracker.commands.tables import write_tracks_csv
 from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
+from retracker.inference.clip import TrackResult
 from retracker.media.image import read_image, write_image
 from retracker.media.video import probe, write_video
 
@@ -118,6 +121,7 @@ def test_match_writes_arrays_and_a_picture(folder):
         (["clip.mp4", "--points", "0,99,3"], "query 0 at (99, 3) lies outside the frame of 64 x 64 px"),
         (["clip.mp4", "--points", "5,9,3"], "query 0 is in frame 5, after the end: the video has 5 frames"),
         (["clip.mp4", "--points", "2,9,3", "--max-frames", "2"], "after the end: the video has 2 frames"),
+        (["clip.mp4", "--points", "1e300,3,3"], "query 0: expected a whole frame number"),
         (["clip.mp4", "--points", "0,nan,3"], "--points, point 0: expected finite numbers"),
         (["clip.mp4", "--points", "0,1"], "--points, point 0: expected three numbers t,x,y, got '0,1'"),
         (["clip.mp4", "--points", ";"], "--points: expected"),
@@ -128,7 +132,10 @@ def test_match_writes_arrays_and_a_picture(folder):
         (["clip.mp4", "--grid", "x"], "--grid: invalid int value"),
         (["clip.mp4", "--grid", "2", "--points", "0,1,1"], "not allowed with"),
         (["clip.mp4", "--grid", "2", "--grid-frame", "7"], "query 0 is in frame 7, after the end"),
-        (["clip.mp4", "--grid", "2", "--grid-frame", "-1"], "whole frame number from 0 on, got -1"),
+        (
+            ["clip.mp4", "--grid", "2", "--grid-frame", "-1"],
+            "whole frame number from 0 to 2147483647, got -1",
+        ),
         (["clip.mp4", "--save", "npz,gif"], "--save: expected some of npz, csv, mp4, got 'gif'"),
         (["clip.mp4", "--max-frames", "0"], "--max-frames: expected a positive number, got 0"),
         (["clip.mp4", "--device", "abacus"], "--device: cannot use 'abacus'"),
@@ -185,6 +192,35 @@ def test_help_lists_every_command(capsys):
     assert main([]) == 0
     told = capsys.readouterr().out
     assert all(name in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help(command, flag, capsys):
+    assert exit_code([command, flag]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"usage: retracker {command}") and not captured.err
+
+
+def test_help_of_train_and_eval_names_keys_groups_and_choices(capsys):
+    main(["train", "--help"])
+    told = capsys.readouterr().out
+    assert "model=base|small|tiny" in told and "loss@module.loss=tracking" in told
+    assert "+experiment=" in told and "total_steps: 2000" in told
+    main(["eval", "benchmark=synthetic_val", "--help"])
+    told = capsys.readouterr().out
+    assert "benchmark=synthetic_val" in told and "baselines: [stay" in told and "+experiment" not in told
+
+
+def test_a_long_table_is_not_held_in_memory(tmp_path):
+    tracks = torch.rand(200, 200, 2)
+    result = TrackResult(tracks=tracks, visible=tracks[..., 0] > 0.5, confidence=tracks[..., 1], size=(9, 9))
+    tracemalloc.start()
+    write_tracks_csv(tmp_path / "tracks.csv", result)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20  # as lists the whole table takes 8 MiB
+    assert len((tmp_path / "tracks.csv").read_text().splitlines()) == 1 + 200 * 200
 
 
 def exit_code(argv):

@@ -1,11 +1,15 @@
 """Whole clips, pairs of images and co-tracker's signature."""
 
+import weakref
+
+import av
 import pytest
 import torch
 
+from retracker.inference import clip
 from retracker.inference.clip import track
 from retracker.inference.pair import grid_points, match
-from retracker.inference.predictor import CoTrackerPredictor
+from retracker.inference.predictor import CoTrackerPredictor, grid_with_margin
 from retracker.media.image import write_image
 from retracker.media.video import read_video, write_video
 
@@ -47,6 +51,35 @@ def test_backward_tracking_is_forward_tracking_of_the_reversed_clip(model, sampl
     assert torch.equal(result.tracks[3, :4], both[:4, 1:])
 
 
+def test_backward_tracking_keeps_only_the_frames_up_to_the_last_query(model, sample, monkeypatch):
+    prepare, frames, alive = clip._prepare, [], []
+
+    def watched(*args):
+        for frame in prepare(*args):
+            own = frame.clone()
+            frames.append(weakref.ref(own))
+            yield own
+
+    monkeypatch.setattr(clip, "_prepare", watched)
+    count = lambda: alive.append(sum(frame() is not None for frame in frames))  # noqa: E731
+    track(model, sample.video.repeat(2, 1, 1, 1), [[1, 20.0, 30.0]], backward=True, progress=count)
+    assert len(frames) == 12 and max(alive) <= 2 + 2  # the two that are kept, and what is just in hand
+
+
+def test_a_query_after_the_first_fragment_of_a_fragmented_file_is_tracked(model, sample, tmp_path):
+    path = tmp_path / "fragmented.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "2"})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, "yuv420p"
+        for picture in sample.video:
+            frame = av.VideoFrame.from_ndarray(picture.permute(1, 2, 0).numpy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert track(model, path, [[5, 3.0, 3.0]]).visible[5].all()
+    with pytest.raises(ValueError, match="query 0 is in frame 6, after the end: the video has 6 frames"):
+        track(model, path, [[6, 3.0, 3.0]])
+
+
 def test_the_order_of_the_queries_does_not_matter(model, sample, queries):
     order = torch.randperm(9, generator=torch.Generator().manual_seed(0))
     a, b = track(model, sample.video, queries), track(model, sample.video, queries[order])
@@ -69,9 +102,11 @@ def test_no_queries_give_no_tracks(model, sample):
     [
         ([0, 70.0, 3.0], r"query 1 at \(70, 3\) lies outside the frame of 64 x 64 px"),
         ([6, 3.0, 3.0], "query 1 is in frame 6, after the end: the video has 6 frames"),
-        ([-1, 3.0, 3.0], "query 1: expected a whole frame number from 0 on, got -1"),
+        ([-1, 3.0, 3.0], "query 1: expected a whole frame number from 0 to 2147483647, got -1"),
         ([0.5, 3.0, 3.0], "query 1: expected a whole frame number"),
         ([float("nan"), 3.0, 3.0], "query 1: expected a whole frame number"),
+        ([1e300, 3.0, 3.0], "query 1: expected a whole frame number from 0 to 2147483647"),
+        ([2.0**31, 3.0, 3.0], "query 1: expected a whole frame number"),
         ([0, 3.0, float("inf")], r"query 1 at \(3, inf\): expected finite"),
     ],
 )
@@ -161,3 +196,11 @@ def test_the_predictor_tracks_a_batch_clip_by_clip(model, sample, queries):
 def test_the_predictor_needs_queries_or_a_grid(model, sample):
     with pytest.raises(ValueError, match="queries or a grid_size"):
         CoTrackerPredictor(model)(sample.video[None].float())
+
+
+@pytest.mark.parametrize("size", [(10, 900), (900, 10), (64, 64)])
+def test_the_predictors_grid_lies_inside_frames_of_any_shape(size):
+    points = grid_with_margin(*size, 4)
+    height, width = size
+    assert (points > 0).all() and (points < torch.tensor([width, height])).all()
+    assert len(points.unique(dim=0)) == 16

@@ -194,6 +194,14 @@ def test_removing_a_stranger_is_refused_and_changes_nothing(model, sample):
     assert tracker.step(sample.video[0]).ids.tolist() == [0]
 
 
+def test_an_id_may_be_removed_twice_in_one_call(model, sample):
+    tracker = OnlineTracker(model)
+    tracker.add_queries([[3.0, 3.0], [5.0, 5.0]])
+    tracker.step(sample.video[0])
+    tracker.remove_queries([0, 0])
+    assert tracker.step(sample.video[1]).ids.tolist() == [1]
+
+
 def test_the_stream_and_the_clip_function_agree_to_the_bit(model, wide, sample, queries):
     frames, move = wide
     table = torch.cat([queries[:, :1], move(queries[:, 1:])], dim=-1)

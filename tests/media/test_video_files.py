@@ -6,7 +6,7 @@ import av
 import pytest
 import torch
 
-from retracker.media.video import VideoWriter, iterate_video, probe, read_video, write_video
+from retracker.media.video import VideoWriter, count_frames, iterate_video, probe, read_video, write_video
 
 
 def ramp(num_frames, height, width):
@@ -114,3 +114,34 @@ def test_a_truncated_video_is_refused_or_read_as_far_as_it_goes(tmp_path):
     path.write_bytes(content[: len(content) // 3])
     with pytest.raises(ValueError, match=r"cut\.mp4: "):
         read_video(path)
+
+
+def test_a_fragmented_file_is_counted_though_it_declares_its_first_fragment_only(tmp_path):
+    path = tmp_path / "fragmented.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "3"})
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for picture in ramp(9, 48, 64):
+            frame = av.VideoFrame.from_ndarray(picture.permute(1, 2, 0).numpy(), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert probe(path).num_frames < 9
+    assert count_frames(path) == len(read_video(path)[0]) == 9
+
+
+def test_frames_are_counted_as_they_are_decoded(tmp_path):
+    write_video(tmp_path / "clip.mp4", ramp(7, 48, 64), fps=10)
+    assert count_frames(tmp_path / "clip.mp4") == 7
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "art.ans"])
+def test_a_text_file_is_no_video_though_ffmpeg_would_draw_it(tmp_path, name):
+    (tmp_path / name).write_text("This is a text file.\n" * 50)
+    with pytest.raises(ValueError, match=f"{name}: cannot be read as a video"):
+        read_video(tmp_path / name)
+
+
+def test_a_relative_name_with_a_colon_is_a_file_and_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_video("12:30.mp4", ramp(3, 48, 64), fps=10)
+    assert probe("12:30.mp4").num_frames == len(read_video("12:30.mp4")[0]) == 3
