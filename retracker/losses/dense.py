@@ -20,7 +20,10 @@ def dense_flow(prediction: Prediction, truth: VideoSample, beta: float) -> Float
     """
     terms = []
     for t, frame in enumerate(prediction.frames):
-        if frame.dense is None or truth.flow is None:
+        if frame.dense is None:
+            continue
+        if truth.flow is None:  # a gradient of zero, not none: DDP waits for every parameter
+            terms.append(0 * frame.dense.float().sum())
             continue
         around = truth.queries.xy[:, :, None] + frame.dense_offsets  # B N P 2
         where, known = follow(truth.flow, around.flatten(1, 2), t)

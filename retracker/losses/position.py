@@ -18,7 +18,7 @@ def refined_huber(
     max_error: float,
     margin: float,
 ) -> Float[Tensor, ""]:
-    """Smooth L1 of the distance, over all iterations; the last counts most, each before it ``decay`` as much.
+    """Smooth L1 of the distance; the last level counts most, each before it ``decay`` times the next.
 
     ``beta`` and ``max_error`` are px at 256 scale: where the loss turns from square to linear, and beyond
     which an estimate is the coarse matcher's to mend. Points more than ``margin`` frame sizes outside the
@@ -26,8 +26,8 @@ def refined_huber(
     """
     scale, counted = scale_256(truth), supervised(prediction) & truth.located & near_frame(truth, margin)
     importance = torch.where(truth.visible, 1.0, occluded_weight)
-    num = len(prediction.frames[0].refined)
-    weights = [decay ** (num - 1 - i) for i in range(num)]
+    levels = prediction.frames[0].levels  # of each iteration; those of a level count alike
+    weights = [decay ** (levels[-1] - level) for level in levels]
     total = truth.tracks.new_zeros(())
     for i, weight in enumerate(weights):
         xy = over_frames(prediction, lambda frame, _, i=i: frame.refined[i].xy.float())

@@ -34,7 +34,7 @@ def truth(clips=1, points=2):
     )
 
 
-def prediction_of(sample, offsets=(0.0, 0.0), logit=0.0, cells=None, **extra):
+def prediction_of(sample, offsets=(0.0, 0.0), logit=0.0, cells=None, levels=None, **extra):
     """Every estimate lies ``offsets[i]`` px to the right of the truth; all logits are alike."""
     frames = []
     for t in range(sample.tracks.shape[1]):
@@ -56,7 +56,7 @@ def prediction_of(sample, offsets=(0.0, 0.0), logit=0.0, cells=None, **extra):
                 grid=GRID,
                 coarse=Estimate(xy=xy, certainty=logits, occlusion=logits),
                 refined=refined,
-                levels=tuple(range(len(offsets))),
+                levels=levels or tuple(range(len(offsets))),
                 **extra,
             )
         )
@@ -124,11 +124,11 @@ def test_the_dustbin_is_trained_by_hidden_points():
     assert (cells.grad[:, 0] == 0).all()  # the birth frame has no loss
 
 
-def test_position_loss_weighs_iterations_by_their_distance_from_the_last():
+def test_position_loss_weighs_levels_by_their_distance_from_the_last_and_iterations_of_one_alike():
     sample = truth()
-    loss = refined_huber(prediction_of(sample, (5.0, 1.5)), sample, **HUBER)
-    # smooth L1 beyond beta = 1: |e| - 0.5; weights 0.5 and 1
-    torch.testing.assert_close(loss, torch.tensor((0.5 * 4.5 + 1.0) / 1.5))
+    loss = refined_huber(prediction_of(sample, (5.0, 3.5, 1.5), levels=(0, 1, 1)), sample, **HUBER)
+    # smooth L1 beyond beta = 1: |e| - 0.5; weights 0.5, 1 and 1
+    torch.testing.assert_close(loss, torch.tensor((0.5 * 4.5 + 3.0 + 1.0) / 2.5))
 
 
 def test_position_loss_counts_hidden_points_less_and_unlocated_ones_not():
@@ -238,6 +238,17 @@ def test_dense_loss_vanishes_when_the_patch_moves_with_the_point():
     torch.testing.assert_close(
         dense_flow(moved, sample, beta=1.0), torch.tensor(2 / 3)
     )  # two of three frames
+
+
+def test_a_dense_head_has_a_gradient_of_zero_where_no_flow_is_known():
+    """Not none at all: with several processes each waits for the gradients of every parameter."""
+    nowhere = replace(moving_flow(), valid=torch.zeros(1, 3, 256, 256, dtype=torch.bool))
+    for flow in (None, nowhere):
+        dense = torch.ones(1, 2, 3, 2, requires_grad=True)
+        sample = replace(truth(), flow=flow)
+        prediction = prediction_of(sample, dense=dense, dense_offsets=torch.zeros(3, 2))
+        dense_flow(prediction, sample, beta=1.0).backward()
+        assert torch.equal(dense.grad, torch.zeros_like(dense))
 
 
 def test_the_loss_is_the_weighted_sum_and_a_late_term_waits_for_its_step():
