@@ -1,17 +1,20 @@
 """The data of a run: one endless training stream and a fixed validation set."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.augment import Transform
 from retracker.data.mixture import Mixture, Positions
-from retracker.types import Noise, Queries, VideoSample, stack
+from retracker.types import DenseFlow, Noise, Queries, VideoSample, stack
 
 
 class DataModule(pl.LightningDataModule):
@@ -44,9 +47,10 @@ class DataModule(pl.LightningDataModule):
         return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
-        """Every ``world_size``-th clip, one at a time; no clip is read twice to make ranks even."""
-        positions = range(self.trainer.global_rank, len(self.val), self.trainer.world_size)
-        return self._loader(self.val, positions, batch_size=1)
+        """Every ``world_size``-th clip, one at a time, and as many clips on each rank: ranks go in step."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
+        return self._loader(Padded(self.val), positions, batch_size=1)
 
     def _loader(self, source: Dataset[VideoSample], positions: Sequence[int] | Positions, batch_size: int):
         return DataLoader(
@@ -56,14 +60,34 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
+            worker_init_fn=ignore_signals,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class Padded(Dataset[VideoSample]):
+    """Clips that begin again after the last one, then without labels: such a clip counts for nothing."""
+
+    def __init__(self, clips: Dataset[VideoSample]) -> None:
+        self.clips = clips
+
+    def __getitem__(self, position: int) -> VideoSample:
+        clip = self.clips[position % len(self.clips)]
+        first = position < len(self.clips)
+        return replace(clip, labelled=clip.labelled & first, located=clip.located & first)
+
+
+def ignore_signals(_: int) -> None:
+    """Let a worker live on when a cluster warns the whole process group: the main process saves and stops."""
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[VideoSample]) -> VideoSample:
     """Stack clips of one size; points are padded by ones that are neither labelled nor located.
 
-    Flow is kept only if every clip has it. Raises ValueError if frames differ in number or size.
+    Where some clip has dense flow, the others get one that is valid nowhere. Raises ValueError if frames
+    differ in number or size.
     """
     shapes = [tuple(sample.video.shape) for sample in samples]
     if len(set(shapes)) > 1:
@@ -71,9 +95,18 @@ def collate(samples: Sequence[VideoSample]) -> VideoSample:
         raise ValueError(f"clips of one batch must agree in frames, height and width, got {found}")
     num_points = max(sample.tracks.shape[-2] for sample in samples)
     padded = [pad_points(sample, num_points) for sample in samples]
-    if any(sample.flow is None for sample in padded):
-        padded = [replace(sample, flow=None) for sample in padded]
+    if any(sample.flow is not None for sample in padded):
+        padded = [replace(sample, flow=sample.flow or unknown_flow(sample.video)) for sample in padded]
     return stack(padded)
+
+
+def unknown_flow(video: UInt8[Tensor, "T 3 H W"]) -> DenseFlow:
+    """The flow of a clip of which none is known."""
+    num_frames, _, height, width = video.shape
+    return DenseFlow(
+        displacement=torch.zeros(num_frames, height, width, 2),
+        valid=torch.zeros(num_frames, height, width, dtype=torch.bool),
+    )
 
 
 def pad_points(sample: VideoSample, num_points: int) -> VideoSample:

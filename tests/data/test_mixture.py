@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import cache
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.augment import Augment, Flip, Photometric, Reverse, mirror, repaint, reverse, transpose
-from retracker.data.datamodule import collate, pad_points
+from retracker.data.datamodule import DataModule, collate, pad_points
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.data.mixture import Mixture, Positions, TooManyCorruptSamples
 from retracker.geometry.coords import sample_image
@@ -76,15 +77,14 @@ def test_the_nth_sample_depends_on_the_seed_and_n_alone():
 
 
 def test_neither_ranks_nor_workers_change_the_stream():
-    alone = [stream()[n].name for n in range(8)]
-    dealt = {}
+    alone = stream()
     for rank in range(2):
         loader = DataLoader(
             stream(), sampler=Positions(rank, 2), batch_size=2, num_workers=rank, collate_fn=collate
         )
-        names = [name for batch in islice(loader, 2) for name in batch.name]
-        dealt.update(zip(range(rank, 8, 2), names, strict=True))
-    assert [dealt[n] for n in range(8)] == alone
+        for n, batch in zip(range(rank, 8, 4), islice(loader, 2), strict=True):
+            expected = collate([alone[n], alone[n + 2]])
+            assert batch.name == expected.name and same(batch, expected)
 
 
 def test_noise_is_drawn_with_the_sample_and_not_moved_by_augmentation():
@@ -184,6 +184,26 @@ def test_points_are_padded_by_ones_without_supervision():
     assert not batch.labelled[0, :, 3:].any() and not batch.located[0, :, 3:].any()
     assert torch.equal(batch.tracks[0, :, :3], few.tracks)
     assert same(pad_points(many, 5), many)
+
+
+def test_a_clip_without_flow_gets_one_that_is_valid_nowhere_beside_a_clip_with_flow():
+    dense, plain = clips(dense_flow=True)[0], clips()[1]
+    batch = collate([plain, dense])
+    assert torch.equal(batch.flow.displacement[1], dense.flow.displacement)
+    assert torch.equal(batch.flow.valid[1], dense.flow.valid) and not batch.flow.valid[0].any()
+    assert collate([plain, plain]).flow is None
+
+
+def test_each_rank_validates_as_many_clips_and_those_read_twice_count_once():
+    length = 3
+    val = Synthetic(length, "easy", 2, 3, 32, 0)
+    data = DataModule({"one": clips()}, {}, val, NOTHING, batch_size=1, num_workers=0, seed=0)
+    dealt = []
+    for rank in range(2):
+        data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        dealt.append([(batch.name[0], bool(batch.labelled.any())) for batch in data.val_dataloader()])
+    names = [val[i].name for i in range(length)]
+    assert dealt == [[(names[0], True), (names[2], True)], [(names[1], True), (names[0], False)]]
 
 
 def test_clips_of_different_sizes_are_refused():
