@@ -2,7 +2,6 @@
 """What runs beside training: checkpoints that are never half a file, and meters of speed and memory."""
 
 import logging
-import os
 import resource
 import signal
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from retracker.checkpoint import read_torch
+from retracker.checkpoint import write_atomically
 from retracker.types import VideoSample
 
 log = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Checkpoints(pl.Callback):
             log.warning("signal received at step %d: saving and stopping", trainer.global_step)
             trainer.should_stop = True
         elif trainer.global_step % self.every_n_steps == 0 and _steps_now(trainer, batch_idx):
-            save_atomically(trainer, self.last_path)
+            save(trainer, self.last_path)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = trainer.callback_metrics.get(self.monitor)
@@ -63,10 +62,10 @@ class Checkpoints(pl.Callback):
         better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
         if better:
             self.best = value
-            save_atomically(trainer, self.best_path)
+            save(trainer, self.best_path)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        save_atomically(trainer, self.last_path)
+        save(trainer, self.last_path)
         self._let_go()
 
     def on_exception(
@@ -120,14 +119,18 @@ def peak_memory_mb(device: torch.device) -> float:
     return peak / (MEGABYTE if sys.platform == "darwin" else 1024)
 
 
-def save_atomically(trainer: pl.Trainer, path: Path) -> None:
-    """Save under a temporary name, read it back, then rename. To be called on all ranks."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    trainer.save_checkpoint(unfinished, weights_only=False)  # not the weights alone
+def save(trainer: pl.Trainer, path: Path) -> None:
+    """Write the state of a run to ``path``, atomically. To be called on all ranks; all raise if it fails."""
+    state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)  # not the weights alone
+    fault = None
     if trainer.is_global_zero:
-        read_torch(unfinished)
-        os.replace(unfinished, path)
-    trainer.strategy.barrier()
+        try:
+            write_atomically(state, path)
+        except (OSError, RuntimeError, ValueError) as error:
+            fault = error
+    # Also a barrier: no rank goes on before the file is there, or waits for one that will not come.
+    if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
+        raise OSError(f"{path}: the checkpoint could not be written: {fault or 'see rank 0'}") from fault
 
 
 def _steps_now(trainer: pl.Trainer, batch_idx: int) -> bool:

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from retracker.losses.dense import anchor_grid
 from retracker.training.average import WeightAverage
 from retracker.training.guard import NonFiniteGuard
-from retracker.training.scores import ScoreSheet, pck_scores, tapvid_scores
+from retracker.training.scores import VALIDATION_SCORES, ScoreSheet, pck_scores, tapvid_scores
 from retracker.types import Prediction, VideoSample
 
 
@@ -44,8 +44,9 @@ class TrackingModule(pl.LightningModule):
         super().__init__()
         self.net, self.loss = net, loss
         self.net_config, self.optimisation, self.supervision = dict(net_config), optimisation, supervision
-        self.ema_decay, self.guard, self.scores = ema_decay, guard, ScoreSheet()
+        self.ema_decay, self.guard, self.scores = ema_decay, guard, ScoreSheet(VALIDATION_SCORES)
         self.average: WeightAverage | None = None
+        self._refused = False  # whether the optimiser's next step must not be taken
 
     def setup(self, stage: str) -> None:
         """Start the average from the weights at hand; a checkpoint replaces it afterwards."""
@@ -55,8 +56,8 @@ class TrackingModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         self.average.to(self.device)
 
-    def training_step(self, batch: VideoSample, batch_idx: int) -> Tensor | None:
-        """The loss of a batch; None, on every rank, when it is not finite on any."""
+    def training_step(self, batch: VideoSample, batch_idx: int) -> Tensor:
+        """The loss of a batch; where it is not finite on some rank, all refuse the optimiser's next step."""
         forced = self.global_step < self.supervision.forced_writes_until
         prediction = self.net(
             batch.video,
@@ -66,44 +67,48 @@ class TrackingModule(pl.LightningModule):
             seen=batch.visible if forced else None,
         )
         loss, terms = self._loss(prediction, batch)
-        if not self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite())):
-            self._refuse(terms | {"loss": loss}, batch)
-            return None
-        self._terms = {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
-        self._names = batch.name
-        self._log_training(prediction, batch)
+        finite = self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite()))
+        if not self._refused:  # else what spoilt the step is to be written down, not what came after it
+            self._terms = {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
+            self._names = batch.name
+        self._refused |= not finite
+        if not self._refused:
+            self._log_training(prediction, batch)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Refuse gradients that are not finite: without gradients the optimiser leaves the weights alone."""
-        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-        if not gradients:
-            return  # the step was refused already
-        norm = nn.utils.get_total_norm(gradients)
-        if norm.isfinite():
+        """Drop gradients that are not finite: without gradients the optimiser leaves the weights alone."""
+        norm = nn.utils.get_total_norm(p.grad for p in self.net.parameters() if p.grad is not None)
+        self._refused |= not norm.isfinite()
+        if not self._refused:
             self.guard.accept()
             self.log("norm/gradient", norm)
             return
         optimizer.zero_grad(set_to_none=True)
-        self.guard.refuse(self.net, self._terms | {"gradient": norm}, self._names, self._place())
+        place = f"step{self.global_step}_rank{self.global_rank}"
+        self.guard.refuse(self.net, self._terms | {"gradient": norm}, self._names, place)
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
         """Take the step and average it in at once: callbacks save before this module's own batch-end hook."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.average.update(self.net)
+        if not self._refused:
+            self.average.update(self.net)
+        self._refused = False
 
     def validation_step(self, batch: VideoSample, batch_idx: int) -> dict[str, Prediction]:
         """Score the averaged weights; the prediction goes on to the callbacks that draw it."""
         weights = {} if self.average is None else self.average.weights
         prediction = functional_call(self.net, weights, (batch.video, batch.queries))
         loss, _ = self._loss(prediction, batch)
-        self.scores.add(pck_scores(prediction, batch) | tapvid_scores(prediction, batch) | {"loss": loss})
+        if batch.labelled.any():  # not a clip that only keeps this rank in step with the others
+            scores = pck_scores(prediction, batch) | tapvid_scores(prediction, batch)
+            self.scores.add(scores | {"loss": loss})
         return {"prediction": prediction}
 
     def on_validation_epoch_end(self) -> None:
         means = self.scores.means(lambda x: self.trainer.strategy.reduce(x, reduce_op="sum"), self.device)
         self.log_dict({f"val/{name}": value for name, value in means.items()})
-        self.scores = ScoreSheet()
+        self.scores = ScoreSheet(VALIDATION_SCORES)
 
     def configure_optimizers(self) -> dict:
         optimizer, schedule = self.optimisation(self.net)
@@ -128,16 +133,10 @@ class TrackingModule(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):  # pixels and logarithms need all their digits
             return self.loss(prediction, batch, self.global_step)
 
-    def _refuse(self, terms: dict[str, Tensor], batch: VideoSample) -> None:
-        self.guard.refuse(self.net, terms, batch.name, self._place())
-
-    def _place(self) -> str:
-        return f"step{self.global_step}_rank{self.global_rank}"
-
     def _log_training(self, prediction: Prediction, batch: VideoSample) -> None:
         num_clips = len(batch.video)
         self.log_dict({f"train/{k}": v for k, v in self._terms.items()}, batch_size=num_clips)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # Lightning writes what the last step left
+        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # Lightning counts steps done
             return
         scores = {name: value[value.isfinite()] for name, value in pck_scores(prediction, batch).items()}
         means = {f"train/{name}": value.mean() for name, value in scores.items() if len(value)}

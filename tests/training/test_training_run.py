@@ -1,8 +1,12 @@
 # ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """Whole runs of the real configuration, as small as they get."""
 
+import json
+import multiprocessing
 import os
 import signal
+import socket
+from math import isnan
 
 import pytest
 import pytorch_lightning as pl
@@ -28,6 +32,9 @@ SMALL = (
     "data.val.num_frames=4",
     "data.val.length=1",
 )
+
+
+TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 
 def run(directory, *overrides):
@@ -159,6 +166,24 @@ def test_a_loss_that_stays_not_a_number_stops_the_run(tmp_path, monkeypatch):
         disturbed_run(tmp_path, monkeypatch, SpoilLoss({1, 2, 3}), "module.guard.patience=2")
 
 
+def test_a_batch_without_a_finite_loss_spoils_the_step_it_shares_with_others(tmp_path, monkeypatch):
+    with pytest.raises(NonFiniteLoss, match="2 steps in a row"):
+        disturbed_run(
+            tmp_path,
+            monkeypatch,
+            SpoilLoss({0, 2}),
+            "trainer.accumulate_grad_batches=2",
+            "module.guard.patience=2",
+        )
+    spoilt = torch.load(tmp_path / "refused" / "step1_rank0.pt", weights_only=True)
+    assert isnan(spoilt["terms"]["loss"])
+
+
+def test_a_refused_step_leaves_the_average_alone(tmp_path, monkeypatch):
+    trainer = disturbed_run(tmp_path, monkeypatch, SpoilLoss({1}), "total_steps=2")
+    assert trainer.global_step == 2 and trainer.lightning_module.average.num_updates == 1
+
+
 def test_a_good_step_ends_the_count_of_bad_ones(tmp_path):
     guard = NonFiniteGuard(patience=2, directory=str(tmp_path))
     net = torch.nn.Linear(1, 1)
@@ -169,18 +194,21 @@ def test_a_good_step_ends_the_count_of_bad_ones(tmp_path):
 
 
 class SendSignal(pl.Callback):
+    """Warn the whole group of processes, workers too, as clusters do."""
+
     def __init__(self, number):
         self.number = number
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if batch_idx == 1:
-            os.kill(os.getpid(), self.number)
+            for process in (*multiprocessing.active_children(), multiprocessing.current_process()):
+                os.kill(process.pid, self.number)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_and_stops_after_the_step_under_way(tmp_path, monkeypatch, number):
     before = signal.getsignal(number)
-    disturbed_run(tmp_path, monkeypatch, SendSignal(number), "total_steps=9")
+    disturbed_run(tmp_path, monkeypatch, SendSignal(number), "total_steps=9", "data.num_workers=1")
     saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["global_step"] == 2
     assert signal.getsignal(number) == before
@@ -189,3 +217,45 @@ def test_a_signal_saves_and_stops_after_the_step_under_way(tmp_path, monkeypatch
 def test_resume_auto_starts_afresh_where_there_is_nothing(tmp_path):
     cfg = compose_config("train", [f"paths.output_dir={tmp_path}", "resume=auto"])
     assert checkpoint_to_resume(cfg) is None
+
+
+def on_two_processes(scenario, directory):
+    """Run ``scenario(rank, directory)`` in both processes of a group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(as_rank, args=(port, scenario, directory), nprocs=2)
+
+
+def as_rank(rank, port, scenario, directory):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0")
+    scenario(rank, directory)
+
+
+def train_with_a_bad_rank(rank, directory):
+    with pytest.MonkeyPatch.context() as patch:
+        spoil = SpoilLoss({1} if rank == 1 else ())
+        trainer = disturbed_run(directory, patch, spoil, *TWO, "total_steps=3", "trainer.limit_val_batches=1")
+    torch.save(weights(trainer), directory / f"rank{rank}.pt")
+    shown = {name: float(value) for name, value in trainer.callback_metrics.items() if "val/" in name}
+    (directory / f"rank{rank}.json").write_text(json.dumps(shown, sort_keys=True))
+
+
+def test_what_is_not_a_number_on_one_rank_is_skipped_on_both(tmp_path):
+    on_two_processes(train_with_a_bad_rank, tmp_path)
+    ends = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in range(2)]
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)
+    assert all(value.isfinite().all() for value in ends[0].values())
+    assert sorted(p.name for p in (tmp_path / "refused").iterdir()) == ["step1_rank0.pt", "step1_rank1.pt"]
+    # There is one validation clip: the second rank has none, and yet takes part and knows the scores.
+    assert (tmp_path / "rank0.json").read_text() == (tmp_path / "rank1.json").read_text() != "{}"
+
+
+def train_where_nothing_can_be_saved(_, directory):
+    (directory / "checkpoints").touch()  # where a folder is to be made
+    with pytest.raises(OSError, match="last.ckpt: the checkpoint could not be written"):
+        run(directory, *TWO, "trainer.limit_val_batches=0", "total_steps=1")
+
+
+def test_when_the_first_rank_cannot_save_no_rank_waits_for_it(tmp_path):
+    on_two_processes(train_where_nothing_can_be_saved, tmp_path)
