@@ -101,7 +101,7 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:
     """What a fresh training starts from: all weights of ``ckpt``, or the backbone's of ``pretrained``."""
     if cfg.ckpt is not None:
-        fill(net, load(cfg.ckpt).state_dict(), str(cfg.ckpt))
+        fill(net, load(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
         log.info("weights: %s", cfg.ckpt)
     elif cfg.pretrained != "none":
         log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))
