@@ -4,11 +4,14 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from jaxtyping import TypeCheckError
 from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net
-from retracker.types import Noise, Queries
+from retracker.data.datasets.synthetic import Synthetic
+from retracker.losses.dense import anchor_grid
+from retracker.types import Noise, Queries, stack
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
 
@@ -123,33 +126,60 @@ def test_any_frame_size_is_taken_and_padding_is_no_cell(moved, batch):
 def test_an_untrained_net_does_not_move_points_but_already_matches(net, batch):
     still = batch.video[:, :1].expand(-1, 3, -1, -1, -1)
     queries = replace(batch.queries, frame=torch.zeros_like(batch.queries.frame))
-    torch.testing.assert_close(net.eval()(still, queries).tracks[:, -1], queries.xy)
+    prediction = net.eval()(still, queries)
+    torch.testing.assert_close(prediction.tracks[:, -1], queries.xy)
+    frame = prediction.frames[-1]
+    found = frame.cells[..., :-1].argmax(-1)
+    cells = torch.stack([found % frame.grid.columns, found // frame.grid.columns], dim=-1)
+    away = (cells * frame.grid.stride + frame.grid.offset - queries.xy).abs().amax(-1)
+    assert (away <= frame.grid.stride).float().mean() > 0.8  # in the query's cell or one beside it
 
 
-def test_every_parameter_learns(net, batch, noise):
-    """Zero-initialised layers hide what lies before them; after three steps nothing may be hidden."""
-    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1e-2)
-    height, width = batch.video.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(10.0, height, 20), torch.arange(10.0, width, 20), indexing="ij")
-    anchors = torch.stack([x, y], -1).reshape(1, -1, 2).expand(2, -1, -1)
-    for _ in range(4):
+@pytest.fixture(scope="module")
+def dense_batch():
+    """The clips of ``batch``, with the way of every pixel of frame 0."""
+    clips = Synthetic(2, "easy", num_frames=5, num_points=7, size=64, seed=0, dense_flow=True)
+    return stack([clips[0], clips[1]])
+
+
+@pytest.mark.parametrize("with_flow", [True, False])
+def test_every_parameter_learns(dense_batch, noise, with_flow):
+    """Zero-initialised layers hide what lies before them; after three steps nothing may be hidden.
+
+    Without flow the dense head has nothing to learn from: its gradient is zero, yet it is there.
+    """
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        cfg = compose("train", overrides=["model.refiner.dense=true"])
+    torch.manual_seed(0)
+    net = build_net(OmegaConf.to_container(cfg.model, resolve=True))
+    loss = instantiate(cfg.module.loss, _convert_="all")
+    truth = dense_batch if with_flow else replace(dense_batch, flow=None)
+    anchors = anchor_grid(truth, 16) if with_flow else None
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr=1e-3)
+    for step in range(4):
         optimizer.zero_grad()
-        p = net(batch.video, batch.queries, anchors=anchors, noise=noise, seen=batch.visible)
-        sum(stand_in_loss(frame) for frame in p.frames).backward()
+        prediction = net(truth.video, truth.queries, anchors=anchors, noise=noise, seen=truth.visible)
+        loss(prediction, truth, step)[0].backward()
         optimizer.step()
-    untouched = [
-        name
-        for name, x in net.named_parameters()
-        if x.requires_grad and (x.grad is None or not x.grad.abs().max() > 0)
-    ]
-    assert untouched == []
+    learning = {name: x.grad for name, x in net.named_parameters() if x.requires_grad}
+    assert [name for name, gradient in learning.items() if gradient is None] == []
+    still = {name for name, gradient in learning.items() if not gradient.abs().max() > 0}
+    assert still == {name for name in learning if "spread" in name and not with_flow}
 
 
-def stand_in_loss(frame):
-    terms = [frame.cells.logsumexp(-1) - frame.cells[..., -1], frame.anchor_cells.logsumexp(-1)]
-    for e in (frame.coarse, *frame.refined):
-        terms += [0.01 * e.xy.sin().sum(-1), e.certainty.square() - e.certainty, e.occlusion.exp()]
-    return sum(term.mean() for term in terms)
+def test_mixed_precision_trains_on_finite_numbers(net, cfg, batch, noise):
+    loss = instantiate(cfg.module.loss, _convert_="all")
+    with torch.autocast("cpu", torch.bfloat16):
+        prediction = net(batch.video, batch.queries, noise=noise, seen=batch.visible)
+    total, terms = loss(prediction, batch, 0)
+    total.backward()
+    assert all(value.isfinite() for value in terms.values())
+    assert all(p.grad.isfinite().all() for p in net.parameters() if p.requires_grad)
+    # 201.3 px in bf16 is 201: positions and logits keep all their digits.
+    for frame in prediction.frames[1:]:
+        for estimate in (frame.coarse, *frame.refined):
+            assert estimate.xy.dtype == estimate.certainty.dtype == estimate.occlusion.dtype == torch.float32
+        assert frame.cells.dtype == torch.float32
 
 
 def test_training_noise_changes_the_result_and_its_absence_does_not(moved, batch, noise):
