@@ -6,6 +6,7 @@ Called only when a fresh training starts: a checkpoint holds every weight it nee
 import importlib.util
 import os
 import pickle
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,17 @@ from torch import Tensor, nn
 from retracker.models.backbones.backbone import Backbone, WeightTarget
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
+# What torch's unpickler raises, besides UnpicklingError, when a file's bytes are no instructions for it.
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    OSError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    struct.error,
+)
 WRAPPERS = ("state_dict", "model")  # keys under which training scripts nest a state dict
 
 
@@ -46,16 +58,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: expected a file of weights, could not read it: {reason}") from error
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a file of weights, could not read it: {error}") from error
+    state = read_torch(path)
     for key in WRAPPERS:
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a state dict (names and tensors), got {type(state).__name__}")
     return dict(state)
+
+
+def read_torch(path: Path) -> object:
+    """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"
+        ) from error
+    except UNREADABLE as error:
+        raise ValueError(f"{path}: not a whole torch file (cut off or damaged)") from error
 
 
 def _load_auto(target: WeightTarget, cache_dir: Path) -> str:

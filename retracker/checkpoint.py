@@ -8,8 +8,6 @@ import importlib
 import inspect
 import json
 import os
-import pickle
-import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -21,20 +19,10 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from retracker.backbone_weights import load_backbone_weights as load_backbone_weights
+from retracker.backbone_weights import read_torch as read_torch
 
 MODELS = "retracker.models."  # the only package that a checkpoint may name
 PREFIX = "net."  # what Lightning puts before the names of our net's tensors
-# What torch's unpickler raises, besides UnpicklingError, when a file's bytes are no instructions for it.
-UNREADABLE = (
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    struct.error,
-)
 SHOWN = 4  # names shown in a message before it says "and n more"
 
 
@@ -159,18 +147,6 @@ def newest_valid(directory: str | Path) -> Path | None:
             return path
         warnings.warn(f"passed over: {path} is not a checkpoint of a training run", stacklevel=2)
     return None
-
-
-def read_torch(path: Path) -> object:
-    """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"
-        ) from error
-    except UNREADABLE as error:
-        raise ValueError(f"{path}: not a whole torch file (cut off or damaged)") from error
 
 
 def _build(value: object, where: str) -> object:
