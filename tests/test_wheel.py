@@ -40,6 +40,7 @@ def python(target, tmp_path):
 
     def run(*arguments):
         environment = {"PYTHONPATH": str(target), "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment["OMP_NUM_THREADS"] = "1"  # more would wait for one another where tests run in parallel
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
 
