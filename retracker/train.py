@@ -55,7 +55,8 @@ def set_up_process(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+        own = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        torch.set_num_threads(max(1, own - cfg.data.num_workers))  # threads that wait for workers only spin
     torch.set_float32_matmul_precision("high")
     for message in NOT_FOR_USERS:
         warnings.filterwarnings("ignore", message=message)

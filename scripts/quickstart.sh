@@ -3,8 +3,7 @@
 # Environment: RETRACKER_STEPS (how long to train), RETRACKER_VENV (default .venv). Arguments go to the training command.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$(nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)}"
-STEPS="${RETRACKER_STEPS:-350}"
+STEPS="${RETRACKER_STEPS:-320}"
 OUT="outputs/quickstart/$(date +%Y-%m-%d_%H-%M-%S)" # nothing of an earlier run is overwritten
 LAST="$OUT/checkpoints/last.ckpt"
 
@@ -21,8 +20,8 @@ section "2/5 Score the untrained network on synthetic_val (quick)"
 evaluate ckpt=untrained baselines=[stay] paths.output_dir="$OUT/eval_before" | tee "$OUT/before.txt"
 
 section "3/5 Train on the embedded data for $STEPS steps"
-"$PYTHON" -m retracker.train +experiment=tracking total_steps="$STEPS" trainer.val_check_interval=50 \
-    paths.output_dir="$OUT" "$@"
+"$PYTHON" -m retracker.train +experiment=tracking total_steps="$STEPS" trainer.val_check_interval=40 \
+    data.train.synthetic.num_frames=8 data.train.synthetic.num_points=40 paths.output_dir="$OUT" "$@"
 
 section "4/5 Score the trained network"
 evaluate ckpt="$LAST" paths.output_dir="$OUT/eval_after" | tee "$OUT/after.txt"
