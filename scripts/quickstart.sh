@@ -3,7 +3,7 @@
 # Environment: RETRACKER_STEPS (how long to train), RETRACKER_VENV (default .venv). Arguments go to the training command.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-STEPS="${RETRACKER_STEPS:-320}"
+STEPS="${RETRACKER_STEPS:-280}"
 OUT="outputs/quickstart/$(date +%Y-%m-%d_%H-%M-%S)" # nothing of an earlier run is overwritten
 LAST="$OUT/checkpoints/last.ckpt"
 
