@@ -37,11 +37,13 @@ class Memory(nn.Module):
     ) -> TemporalMemory:
         """A memory with nothing in it, of the shapes that templates and tokens will need."""
         batch, points, device = *token.shape[:2], token.device
-        ring = torch.zeros(batch, points, levels, self.context, dim, dtype=torch.bfloat16, device=device)
+        # Half precision only with the rest of a mixed-precision run: where a value lies between two bf16
+        # numbers, rounding noise of 1e-7 becomes 4e-3, and a point alone would drift from one among others.
+        dtype = torch.bfloat16 if torch.is_autocast_enabled(device.type) else torch.float32
+        ring = torch.zeros(batch, points, levels, self.context, dim, dtype=dtype, device=device)
         return TemporalMemory(
             patches=tuple(
-                torch.zeros_like(t, dtype=torch.bfloat16)[:, :, None].repeat(1, 1, self.size, 1, 1)
-                for t in templates
+                torch.zeros_like(t, dtype=dtype)[:, :, None].repeat(1, 1, self.size, 1, 1) for t in templates
             ),
             tokens=torch.zeros_like(token)[:, :, None].repeat(1, 1, self.size, 1),
             gate=torch.zeros(batch, points, self.size, device=device),

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from retracker.checkpoint import build_net
+from retracker.configuration import compose_config
 from retracker.models.descriptor import (
     CrossBoosting,
     DescriptorEncoder,
@@ -162,7 +163,8 @@ def pyramid(width):
 
 
 def test_the_grid_booster_starts_as_identity_and_ignores_padded_cells():
-    net = instantiate(OmegaConf.load(ROOT / "configs" / "descriptor" / "booster.yaml"))
+    cfg = compose_config("train", ["descriptor@model.descriptor=booster"])
+    net = build_net(OmegaConf.to_container(cfg.model.descriptor, resolve=True))
     start = pyramid(32)
     torch.testing.assert_close(net(start).levels[0].map, start.levels[0].map)
     torch.nn.init.normal_(net.booster.final_proj.weight)

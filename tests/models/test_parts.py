@@ -162,7 +162,10 @@ def test_memory_is_written_only_where_sure_and_keeps_how_sure():
     state = write_numbers(memory(), 2, sure=[0.9, 0.4])
     assert state.tokens[0, 0, :, 0].tolist() == [1, 0, 0] and state.tokens[0, 1].eq(0).all()
     torch.testing.assert_close(state.gate[0], torch.tensor([[0.9, 0.9, 0.0], [0.0, 0.0, 0.0]]))
-    assert state.patches[0].dtype == torch.bfloat16 and state.written.tolist() == [[2, 0]]
+    assert state.patches[0].dtype == torch.float32 and state.written.tolist() == [[2, 0]]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = write_numbers(memory(), 1, sure=[0.9, 0.4])
+    assert half.patches[0].dtype == half.keys.dtype == torch.bfloat16
 
 
 def test_foremost_keeps_the_latest_and_balanced_keeps_spread():
