@@ -36,8 +36,8 @@ class Backbone(nn.Module):
     offsets: tuple[float, ...]
 
     def weight_targets(self) -> tuple[WeightTarget, ...]:
-        """The parts that can start from released weights."""
-        raise NotImplementedError
+        """The parts that can start from released weights: none, unless a subclass names them."""
+        return ()
 
     def train(self, mode: bool = True) -> "Backbone":
         """Switch the mode, but never let batch statistics move: a frame must not depend on its batch."""
