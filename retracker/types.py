@@ -111,15 +111,20 @@ class VideoSample(TensorStruct):
 
 @dataclass(frozen=True, kw_only=True)
 class PairSample(TensorStruct):
-    """Two posed views with depth: what matching is supervised from and measured on."""
+    """Two posed views with depth: what matching is supervised from and measured on.
 
-    image0: UInt8[Tensor, "*B 3 H W"]
+    Both lie in the upper-left corners of frames of one size, so that pairs can be stacked.
+    """
+
+    image0: UInt8[Tensor, "*B 3 H W"]  # RGB; black beyond size0
     image1: UInt8[Tensor, "*B 3 H W"]
-    depth0_m: Float[Tensor, "*B H W"]  # 0 where unknown
-    depth1_m: Float[Tensor, "*B H W"]
-    intrinsics0: Float[Tensor, "*B 3 3"]
+    size0: Int[Tensor, "*B 2"]  # height and width of the view itself, px
+    size1: Int[Tensor, "*B 2"]
+    depth0: Float[Tensor, "*B H W"]  # along the optical axis, in the unit of the pose; 0 where unknown
+    depth1: Float[Tensor, "*B H W"]
+    intrinsics0: Float[Tensor, "*B 3 3"]  # to raster pixels: the upper-left pixel's centre is (0.5, 0.5)
     intrinsics1: Float[Tensor, "*B 3 3"]
-    pose_0to1: Float[Tensor, "*B 4 4"]
+    pose_0to1: Float[Tensor, "*B 4 4"]  # from the camera frame of view 0 to that of view 1
     name: str | tuple[str, ...]
 
 

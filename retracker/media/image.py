@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -42,3 +43,15 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
         grey = (np.asarray(image) // 256).astype(np.uint8)  # H W
         return np.repeat(grey[..., None], 3, axis=-1)
     return np.array(image.convert("RGB"))
+
+
+def read_frame(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a stored frame as RGB, fast and as it lies in the file: depth and labels belong to those pixels.
+
+    Raises FileNotFoundError if it is missing and ValueError if it cannot be decoded.
+    """
+    path = existing_file(path)
+    frame = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if frame is None:
+        raise ValueError(f"{path}: cannot be read as an image")
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)

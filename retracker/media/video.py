@@ -1,6 +1,6 @@
 """Videos on disk <-> RGB tensors, frame by frame or whole, through FFmpeg's libraries (PyAV)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -40,6 +40,18 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[UInt8[T
     """
     frames = list(islice(iterate_video(path), max_frames))
     return torch.stack(frames), probe(path).fps
+
+
+def read_frames(path: str | Path, frames: Sequence[int]) -> UInt8[Tensor, "T 3 H W"]:
+    """Read some frames of a video, in the order given, decoding no further than the last of them.
+
+    Raises ValueError if there are not so many, and what ``iterate_video`` raises.
+    """
+    wanted = set(frames)
+    found = {t: frame for t, frame in enumerate(islice(iterate_video(path), max(wanted) + 1)) if t in wanted}
+    if len(found) < len(wanted):
+        raise ValueError(f"{path}: ends before frame {max(wanted)}")
+    return torch.stack([found[t] for t in frames])
 
 
 def iterate_video(path: str | Path) -> Iterator[UInt8[Tensor, "3 H W"]]:
