@@ -58,6 +58,8 @@ TABLE = {
     "losses": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
     "metrics": Rule({"types", "geometry"}, TENSORS | {"numpy"}, OUTSIDE),
     "data": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}),
+    # pickle: to restrict its unpickler.
+    "data/safe_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
     "data/datamodule.py": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "pytorch_lightning"}),
     "benchmarks": Rule(
         {"types", "geometry", "metrics", "data", "media", "visualize"},
