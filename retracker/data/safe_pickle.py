@@ -7,17 +7,20 @@ program: ours runs on stand-ins for the few names that such data need, and its a
 
 import copyreg
 import math
+import mmap
 import pickle
 import re
+import tokenize
 import zipfile
 import zlib
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
+from retracker.data.pickle_sizes import check_sizes
 from retracker.media.files import existing_file
 
 # What the unpickler, numpy's header parser and zipfile raise when bytes are no instructions for them.
@@ -32,6 +35,8 @@ BROKEN = (
     MemoryError,
     NotImplementedError,  # a zip with a compression that Python does not know
     RuntimeError,  # nesting that is too deep; an encrypted zip
+    SyntaxError,
+    tokenize.TokenError,
     TypeError,
     ValueError,
 )
@@ -61,7 +66,7 @@ def loads(content: bytes, where: str) -> Any:
     return _read(BytesIO(content), where)
 
 
-def _read(file: BinaryIO, where: str) -> Any:
+def _read(file: BufferedReader | BytesIO, where: str) -> Any:
     try:
         magic = file.read(len(npy.MAGIC_PREFIX))
         file.seek(0)
@@ -75,13 +80,13 @@ def _read(file: BinaryIO, where: str) -> Any:
         raise ValueError(f"{where}: cannot be read as a pickle, npy or npz ({reason})") from error
 
 
-def _read_archive(file: BinaryIO, where: str) -> dict[str, Any]:
+def _read_archive(file: BufferedReader | BytesIO, where: str) -> dict[str, Any]:
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     return {name.removesuffix(".npy"): loads(content, f"{where}/{name}") for name, content in members.items()}
 
 
-def _read_npy(file: BinaryIO, where: str) -> Any:
+def _read_npy(file: BufferedReader | BytesIO, where: str) -> Any:
     read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     shape, fortran, dtype = read_header[npy.read_magic(file)](file)
     if dtype.hasobject:
@@ -94,14 +99,22 @@ def _read_npy(file: BinaryIO, where: str) -> Any:
     return _array(raw, shape, dtype, fortran=fortran)
 
 
-def _unpickled(file: BinaryIO, where: str) -> Any:
+def _unpickled(file: BufferedReader | BytesIO, where: str) -> Any:
+    with _content(file) as content:
+        check_sizes(content, file.tell())
     # A cached extension would be handed out without asking find_class.
     copyreg.clear_extension_cache()
     return _finished(_Unpickler(file, where).load(), {})
 
 
+def _content(file: BufferedReader | BytesIO) -> memoryview | mmap.mmap:
+    if isinstance(file, BytesIO):
+        return file.getbuffer()
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, where: str) -> None:
+    def __init__(self, file: BufferedReader | BytesIO, where: str) -> None:
         # Escaped bytes tell a binary string of Python 2 from text: see _text.
         super().__init__(file, encoding="ascii", errors="surrogateescape")
         self.where = where
@@ -112,7 +125,7 @@ class _Unpickler(pickle.Unpickler):
         return NAMES[module, name]
 
     def persistent_load(self, reference: Any) -> None:
-        raise UnsafePickleError(f"{self.where}: asks for an object outside of the file, {reference!r:.50}")
+        raise UnsafePickleError(f"{self.where}: asks for an object outside of the file, {_told(reference)}")
 
 
 class _Name:
@@ -133,10 +146,10 @@ class _Dtype:
 
     def __init__(self, name: Any, *_: Any) -> None:
         if not isinstance(name, str) or not PLAIN_DTYPE.fullmatch(name):
-            raise ValueError(f"an array of type {name!r:.50}, not of numbers, text or objects")
+            raise ValueError(f"an array of type {_told(name)}, not of numbers, text or objects")
         self.value = np.dtype(object if name.startswith("O") else name)
 
-    def __setstate__(self, state: tuple) -> None:
+    def __setstate__(self, state: Any) -> None:
         _, byteorder, subarray, names, fields, *_ = state
         if (subarray, names, fields) != (None, None, None) or byteorder not in ("<", ">", "=", "|"):
             raise ValueError("an array of records")
@@ -151,16 +164,16 @@ class _Array:
             raise ValueError("an array that is not made empty")
         self.state: tuple = ()
 
-    def __setstate__(self, state: tuple) -> None:
-        self.state = state[-4:]  # a version number may come first
+    def __setstate__(self, state: Any) -> None:
+        self.state = tuple(state[-4:])  # a version number may come first
 
     def finished(self, seen: dict[int, Any]) -> np.ndarray:
         shape, dtype, fortran, raw = self.state
         dtype = _real(dtype)
         if not dtype.hasobject:
             return _array(raw, shape, dtype, fortran=fortran)
-        if len(raw) != _count(shape):
-            raise ValueError(f"{len(raw)} objects for an array of shape {shape}")
+        if type(raw) is not list or len(raw) != _count(shape):
+            raise ValueError(f"the objects of an array of shape {shape} are missing")
         items = (_finished(item, seen) for item in raw)  # always row by row
         return np.fromiter(items, dtype=object, count=len(raw)).reshape(shape)
 
@@ -177,7 +190,7 @@ def _array(raw: Any, shape: Any, dtype: np.dtype, *, fortran: bool) -> np.ndarra
     return array
 
 
-def _from_buffer(raw: Any, dtype: Any, shape: Any, order: str, axes: Any = None) -> np.ndarray:
+def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any, axes: Any = None) -> np.ndarray:
     """An array of protocol 5; ``axes`` is the order in which those of memory are named."""
     if order == "K":
         return _array(raw, shape, _real(dtype), fortran=False).transpose(axes)
@@ -196,14 +209,14 @@ def _real(dtype: Any) -> np.dtype:
 
 def _count(shape: Any) -> int:
     if not isinstance(shape, tuple) or not all(type(side) is int and side >= 0 for side in shape):
-        raise ValueError(f"an array of shape {shape!r:.50}")
+        raise ValueError(f"an array of shape {_told(shape)}")
     return math.prod(shape)
 
 
 def _encoded(text: Any, encoding: Any) -> bytes:
     """Protocol 2 writes bytes as text of as many letters."""
     if not isinstance(text, str) or encoding != "latin1":
-        raise ValueError(f"text to be encoded as {encoding!r:.50}")
+        raise ValueError(f"text to be encoded as {_told(encoding)}")
     return text.encode("latin1")
 
 
@@ -217,6 +230,11 @@ def _as_bytes(raw: Any) -> bytes | bytearray:
 
 def _bytearray(raw: Any = b"") -> bytearray:
     return bytearray(_as_bytes(raw))
+
+
+def _told(value: Any) -> str:
+    """A name for a message; what is nested may take for ever to write out."""
+    return repr(value)[:50] if isinstance(value, str | int) else f"a {type(value).__name__}"
 
 
 def _text(text: str) -> str | bytes:
