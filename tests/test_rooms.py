@@ -60,6 +60,7 @@ TABLE = {
     "data": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}),
     # pickle: to restrict its unpickler.
     "data/safe_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
+    "data/mapped_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
     "data/datamodule.py": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "pytorch_lightning"}),
     "benchmarks": Rule(
         {"types", "geometry", "metrics", "data", "media", "visualize"},

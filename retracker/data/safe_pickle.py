@@ -183,7 +183,7 @@ def _array(raw: Any, shape: Any, dtype: np.dtype, *, fortran: bool) -> np.ndarra
     if _count(shape) * dtype.itemsize != len(raw):
         raise ValueError(f"{len(raw)} bytes for an array {dtype} of shape {shape}")
     # Neither way copies much, and both give what may be written to: gigabytes of video are in memory once.
-    if isinstance(raw, bytearray):
+    if isinstance(raw, bytearray | memoryview):
         return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
     array = np.ndarray(0, dtype)
     array.__setstate__((1, shape, dtype, bool(fortran), raw))
@@ -220,10 +220,10 @@ def _encoded(text: Any, encoding: Any) -> bytes:
     return text.encode("latin1")
 
 
-def _as_bytes(raw: Any) -> bytes | bytearray:
+def _as_bytes(raw: Any) -> bytes | bytearray | memoryview:
     if isinstance(raw, str):  # of Python 2
         return raw.encode("ascii", "surrogateescape")
-    if not isinstance(raw, bytes | bytearray):
+    if not isinstance(raw, bytes | bytearray | memoryview):
         raise ValueError(f"the memory of an array is a {type(raw).__name__}")
     return raw
 
@@ -262,7 +262,7 @@ for builtins in ("builtins", "__builtin__"):
     NAMES[builtins, "bytes"] = _Name(lambda: b"")  # how protocol 2 writes empty ones
 
 CONTAINERS = (dict, list, tuple, set, frozenset, _Array)
-LEAVES = (bool, int, float, complex, bytes, bytearray, type(None))
+LEAVES = (bool, int, float, complex, bytes, bytearray, memoryview, type(None))
 
 
 def _finished(value: Any, seen: dict[int, Any]) -> Any:
