@@ -61,6 +61,7 @@ def test_tracks_and_visibility_are_the_truth(layout, tree, truths):
     clips = layout.open(tree)
     for index, truth in enumerate(truths):
         sample = clips[index]
+        truth = layout.truth_of(truth, sample)
         known = truth.visible.any(0)
         assert sample.tracks.shape[1] == known.sum()
         error = (sample.tracks - truth.tracks[:, known]).norm(dim=-1)

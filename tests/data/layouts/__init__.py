@@ -10,6 +10,7 @@ from pathlib import Path
 from torch.utils.data import Dataset
 
 from layouts.truth import Truth
+from retracker.types import VideoSample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +23,5 @@ class Layout:
     tolerance: float  # px, between the reader's tracks and the truth
     a_file: Callable[[Path], Path]  # a file that recording 0 needs, for breaking it
     lossless: bool = True  # frames come back bit for bit
+    # Where the format does not hold the truth's own points: the truth of those that were read instead.
+    truth_of: Callable[[Truth, VideoSample], Truth] = lambda truth, _: truth
