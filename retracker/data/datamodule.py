@@ -1,6 +1,6 @@
 """The data of a run: one endless training stream and a fixed validation set."""
 
-import signal
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -14,17 +14,26 @@ from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.augment import Transform
 from retracker.data.mixture import Mixture, Positions
+from retracker.data.sources import Pairing, Source, Window, as_source
+from retracker.data.workers import settle
 from retracker.types import DenseFlow, Noise, Queries, VideoSample, stack
 
 
 class DataModule(pl.LightningDataModule):
-    """Mix ``train`` by ``weights`` (1 where not given); ``val`` is read in order, clip by clip."""
+    """Mix ``train`` by ``weights`` (1 where not given); ``val`` is read in order, clip by clip.
 
-    def __init__(
+    Recordings become clips as ``window`` says, posed pairs as ``pairing`` says; other data sets hold clips
+    already. Raises ValueError for a source or weight that makes no sense.
+    """
+
+    def __init__(  # noqa: PLR0913  a yaml's keys, one for one
         self,
-        train: Mapping[str, Dataset[VideoSample]],
-        weights: Mapping[str, float],
+        train: Mapping[str, Dataset | Source],
+        weights: Mapping[str, float | int],
         val: Dataset[VideoSample],
+        window: Window,
+        pairing: Pairing,
+        block: int,
         transform: Transform,
         batch_size: int,
         num_workers: int,
@@ -37,11 +46,13 @@ class DataModule(pl.LightningDataModule):
                 f"data: batch_size must be >= 1 and num_workers >= 0, got {batch_size!r} and {num_workers!r}"
             )
         self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
-        self.stream = Mixture(train, weights, transform, seed)
+        sources = {name: as_source(dataset, window, pairing) for name, dataset in train.items()}
+        self.stream = Mixture(sources, weights, transform, seed, block)
 
     def train_dataloader(self) -> DataLoader:
         """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
         trainer = self.trainer
+        self._check_block(self.batch_size * trainer.world_size)
         batches = trainer.global_step * trainer.accumulate_grad_batches
         start = batches * self.batch_size * trainer.world_size + trainer.global_rank
         return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
@@ -52,6 +63,19 @@ class DataModule(pl.LightningDataModule):
         positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
         return self._loader(Padded(self.val), positions, batch_size=1)
 
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
+        """Say in the end what had to be skipped."""
+        if report := self.stream.faults.report():
+            warnings.warn(report, stacklevel=2)
+
+    def _check_block(self, together: int) -> None:
+        lengths, block = self.stream.kinds.lengths, self.stream.block
+        if len(lengths) > 1 and block % together:
+            raise ValueError(
+                f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, so that data.block must "
+                f"be a multiple of the {together} clips of one batch over all processes, got {block}"
+            )
+
     def _loader(self, source: Dataset[VideoSample], positions: Sequence[int] | Positions, batch_size: int):
         return DataLoader(
             source,
@@ -60,7 +84,7 @@ class DataModule(pl.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             collate_fn=collate,
-            worker_init_fn=ignore_signals,
+            worker_init_fn=settle,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -75,12 +99,6 @@ class Padded(Dataset[VideoSample]):
         clip = self.clips[position % len(self.clips)]
         first = position < len(self.clips)
         return replace(clip, labelled=clip.labelled & first, located=clip.located & first)
-
-
-def ignore_signals(_: int) -> None:
-    """Let a worker live on when a cluster warns the whole process group: the main process saves and stops."""
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[VideoSample]) -> VideoSample:

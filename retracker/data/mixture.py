@@ -1,9 +1,5 @@
 """The endless training stream: which clip comes n-th, how it is changed, and what noise goes with it."""
 
-import multiprocessing
-import warnings
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -12,78 +8,97 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from retracker.data.augment import Transform
+from retracker.data.faults import CorruptSample, Faults
+from retracker.data.recordings import Unusable
+from retracker.data.sources import Source
 from retracker.types import Noise, VideoSample
 
-# What a damaged file raises, whatever codec reads it. A fault of ours among them soon fails more than 1 %.
-CORRUPT = (OSError, ValueError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
-TOLERATED_SHARE = 0.01  # of all samples drawn; above it a data set is broken, not unlucky
-FEW = 100  # samples: below this many, the share says nothing
 NOISE = 1  # the noise has a stream of its own: no change of augmentation moves it
+KIND = 2  # and so has the order of kinds
+PATIENCE = 100  # draws in a row of one source that may show nothing to learn from
+GOLDEN = (5**0.5 - 1) / 2
 
 
-class TooManyCorruptSamples(RuntimeError):
-    """More samples fail than bad luck explains: training must not go on as if nothing were wrong."""
+class NothingUsable(RuntimeError):
+    """A source whose files are sound shows nothing to learn from, however often one draws."""
 
 
 class Mixture(Dataset[VideoSample]):
-    """Clips of several data sets in given proportions, for ever.
+    """Clips of several sources in given proportions, for ever.
 
     Its n-th sample is a pure function of the seed and n: neither the number of GPUs nor of workers nor a
     restart changes the stream. A corrupt sample is named, counted and replaced, again by seed and n alone.
+    Clips of different lengths cannot be stacked: of each ``block`` of positions all have one length.
     """
 
     def __init__(
         self,
-        sources: Mapping[str, Dataset[VideoSample]],
-        weights: Mapping[str, float],
+        sources: Mapping[str, Source],
+        weights: Mapping[str, float | int],
         transform: Transform,
         seed: int,
+        block: int,
     ) -> None:
         if not sources or weights.keys() - sources.keys():
             raise ValueError(
                 f"mixture: weights name {', '.join(weights) or 'nothing'}; "
                 f"the data sets are {', '.join(sources) or 'none'}"
             )
-        self.names, self.sources = list(sources), list(sources.values())
-        self.transform, self.seed = transform, seed
-        share = np.array([weights.get(name, 1.0) for name in sources])
-        if (share < 0).any() or share.sum() == 0:
+        share = np.array([weights.get(name, 1.0) for name in sources], dtype=float)
+        if not np.isfinite(share).all() or (share < 0).any() or share.sum() == 0:
             raise ValueError(f"mixture: weights must be >= 0 and not all 0, got {share.tolist()}")
-        self.chance = share / share.sum()
-        self.counts = multiprocessing.get_context("spawn").Array("q", 2)  # drawn, corrupt: over all workers
+        if block < 1:
+            raise ValueError(f"mixture: block must be at least 1, got {block}")
+        self.names, self.sources = list(sources), list(sources.values())
+        self.transform, self.seed, self.block = transform, seed, block
+        self.kinds = Kinds([source.num_frames for source in self.sources], share, seed)
+        self.faults = Faults(self.names)
 
     def __getitem__(self, position: int) -> VideoSample:
+        chance = self.kinds.chance(position // self.block)
         attempt = 0
         while True:
             rng = np.random.default_rng((self.seed, position, attempt) if attempt else (self.seed, position))
-            name, index, source = self._choose(rng)
+            which = int(rng.choice(len(self.sources), p=chance))
             try:
-                sample = source[index]
-            except CORRUPT as error:
-                self._count(corrupt=1, place=f"{name}[{index}]", reason=error)
+                sample = self._usable(which, rng)
+            except CorruptSample as error:
+                self.faults.broken(which, error)
                 attempt += 1
                 continue
-            self._count(corrupt=0)
-            noise = np.random.default_rng((self.seed, position, 0, NOISE))
-            return with_noise(self.transform(sample, rng), noise)
+            self.faults.sound(which)
+            return with_noise(sample, np.random.default_rng((self.seed, position, 0, NOISE)))
 
-    def _choose(self, rng: np.random.Generator) -> tuple[str, int, Dataset[VideoSample]]:
-        which = rng.choice(len(self.sources), p=self.chance)
-        source = self.sources[which]
-        return self.names[which], int(rng.integers(len(source))), source
+    def _usable(self, which: int, rng: np.random.Generator) -> VideoSample:
+        """A clip of one source with something to learn from: drawn again, never exchanged for another's."""
+        for _ in range(PATIENCE):
+            try:
+                return self.transform(self.sources[which].draw(rng), rng)
+            except Unusable as error:
+                reason = error
+        raise NothingUsable(
+            f"{self.names[which]}: nothing to learn from in {PATIENCE} draws in a row, the last one: {reason}"
+        )
 
-    def _count(self, corrupt: int, place: str = "", reason: Exception | None = None) -> None:
-        with self.counts.get_lock():
-            self.counts[0] += 1
-            self.counts[1] += corrupt
-            drawn, failed = self.counts
-        if not corrupt:
-            return
-        warnings.warn(f"skipped corrupt sample {place} ({failed} so far): {reason}", stacklevel=3)
-        if failed > TOLERATED_SHARE * max(drawn, FEW):
-            raise TooManyCorruptSamples(
-                f"{failed} of {drawn} samples could not be read, the last one {place}: {reason}"
-            ) from reason
+
+class Kinds:
+    """How long the clips of each block of the stream are, and which sources they come from.
+
+    Blocks of each length are spread as evenly as their share allows (a golden ratio sequence): chance would
+    keep to the shares only over thousands of blocks.
+    """
+
+    def __init__(self, lengths: list[int | None], share: np.ndarray, seed: int) -> None:
+        self.lengths = list(dict.fromkeys(n for n, part in zip(lengths, share, strict=True) if part > 0))
+        of_kind = np.array([[n == length for n in lengths] for length in self.lengths])  # kinds, sources
+        self.upto = np.cumsum((of_kind * share).sum(1)) / share.sum()
+        self.chances = of_kind * share / (of_kind * share).sum(1, keepdims=True)
+        self.offset = np.random.default_rng((seed, 0, 0, KIND)).random()
+
+    def chance(self, block: int) -> np.ndarray:
+        """The chance of each source in a block."""
+        turn = (self.offset + block * GOLDEN) % 1.0
+        return self.chances[min(np.searchsorted(self.upto, turn, side="right"), len(self.lengths) - 1)]
 
 
 class Positions(Sampler[int]):

@@ -11,7 +11,10 @@ from torch.utils.data import DataLoader, Dataset
 from retracker.data.augment import Augment, Flip, Photometric, Reverse, mirror, repaint, reverse, transpose
 from retracker.data.datamodule import DataModule, collate, pad_points
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.data.mixture import Mixture, Positions, TooManyCorruptSamples
+from retracker.data.faults import TooManyCorruptSamples, too_many
+from retracker.data.mixture import Mixture, NothingUsable, Positions
+from retracker.data.recordings import Unusable
+from retracker.data.sources import Pairing, Plain, Source, Window
 from retracker.geometry.coords import sample_image
 from retracker.losses.dense import follow
 from retracker.types import TensorStruct
@@ -27,6 +30,8 @@ def rendered(index, num_points, dense_flow, seed):
 
 class Repeated(Dataset):
     """Fifty rendered clips of which two differ: rendering each would take longer than all tests."""
+
+    num_frames = 4
 
     def __init__(self, *kind):
         self.kind = kind
@@ -44,6 +49,8 @@ def clips(num_points=4, dense_flow=False, seed=0):
 
 class Failing(Dataset):
     """A data set on a bad disk: the given clips cannot be read."""
+
+    num_frames = 4
 
     def __init__(self, bad):
         self.clips, self.bad = clips(), set(bad)
@@ -63,9 +70,47 @@ def same(one: TensorStruct, other: TensorStruct) -> bool:
     return all(equal)
 
 
+def mix(datasets, weights=None, transform=NOTHING, seed=0, block=1):
+    sources = {name: d if isinstance(d, Source) else Plain(d) for name, d in datasets.items()}
+    return Mixture(sources, weights or {}, transform, seed, block)
+
+
 def stream(seed=0, transform=AUGMENT):
-    sources = {"one": clips(), "two": clips(seed=1)}
-    return Mixture(sources, {"one": 3.0}, transform, seed)
+    return mix({"one": clips(), "two": clips(seed=1)}, {"one": 3.0}, transform, seed)
+
+
+def drawn_from(mixture, count):
+    """The name of the source of each of the first samples."""
+    return [mixture[n].name.split("/")[0] for n in range(count)]
+
+
+class Named(Source):
+    """Clips of a given length that say where they come from, made of nothing."""
+
+    def __init__(self, name, num_frames):
+        self.num_frames = num_frames
+        one = clips()[0]
+        self.clip = replace(one, name=f"{name}/clip", **{k: getattr(one, k)[:num_frames] for k in FRAMES})
+
+    def draw(self, rng):  # noqa: ARG002  a source's signature
+        return self.clip
+
+
+FRAMES = ("video", "tracks", "visible", "labelled", "located")
+
+
+class Moody(Source):
+    """A source of which only every ``n``-th draw shows something."""
+
+    num_frames = 4
+
+    def __init__(self, n):
+        self.n = n
+
+    def draw(self, rng):
+        if rng.integers(self.n):
+            raise Unusable("nothing in sight")
+        return replace(clips()[0], name="moody/clip")
 
 
 def test_the_nth_sample_depends_on_the_seed_and_n_alone():
@@ -87,6 +132,14 @@ def test_neither_ranks_nor_workers_change_the_stream():
             assert batch.name == expected.name and same(batch, expected)
 
 
+def test_the_stream_is_what_it_was_in_the_first_release():
+    # Weights were trained on it, and runs are resumed: drawn by hand, as it is written down.
+    rng = np.random.default_rng((7, 4))
+    source = rng.choice(2, p=[0.75, 0.25])
+    name = f"clip/{source}-{rng.integers(50)}"
+    assert stream(seed=7)[4].name == name
+
+
 def test_noise_is_drawn_with_the_sample_and_not_moved_by_augmentation():
     plain, augmented = stream(transform=NOTHING)[3], stream()[3]
     assert plain.noise.jitter.shape == (4, 4, 2)
@@ -95,38 +148,112 @@ def test_noise_is_drawn_with_the_sample_and_not_moved_by_augmentation():
 
 
 def test_sources_come_in_the_given_proportions():
-    mixture = stream()
-    rng = np.random.default_rng(0)
-    names = [mixture._choose(rng)[0] for _ in range(2000)]
-    assert abs(names.count("one") / 2000 - 0.75) < 0.03  # three standard deviations
+    names = drawn_from(mix({"a": Named("a", 4), "b": Named("b", 4)}, {"a": 3.0}), 2000)
+    assert abs(names.count("a") / 2000 - 0.75) < 0.03  # three standard deviations
+
+
+def test_clips_of_different_lengths_come_in_blocks_and_in_the_given_proportions():
+    kinds = {"long": Named("long", 4), "pair": Named("pair", 2), "match": Named("match", 2)}
+    mixture = mix(kinds, {"long": 5.0, "pair": 4.0, "match": 1.0}, block=8)
+    names = drawn_from(mixture, 1600)
+    blocks = [names[n : n + 8] for n in range(0, 1600, 8)]
+    assert all(set(block) <= {"long"} or set(block) <= {"pair", "match"} for block in blocks)
+    assert abs(names.count("long") / 1600 - 0.5) < 0.02  # blocks are dealt evenly
+    assert abs(names.count("match") / 1600 - 0.1) < 0.03
+    assert names[:8] == drawn_from(mix(kinds, {"long": 5.0, "pair": 4.0, "match": 1.0}, block=8), 8)
+
+
+def test_a_length_of_weight_0_has_no_blocks():
+    mixture = mix({"long": Named("long", 4), "pair": Named("pair", 2)}, {"pair": 0.0}, block=2)
+    assert mixture.kinds.lengths == [4] and set(drawn_from(mixture, 20)) == {"long"}
 
 
 def test_a_weight_for_an_unknown_data_set_is_refused():
     with pytest.raises(ValueError, match="tow"):
-        Mixture({"two": clips()}, {"tow": 1.0}, NOTHING, seed=0)
+        mix({"two": clips()}, {"tow": 1.0})
+
+
+def test_a_source_that_shows_nothing_is_drawn_again_and_keeps_its_share():
+    mixture = mix({"moody": Moody(4), "plain": Named("plain", 4)})
+    names = drawn_from(mixture, 400)
+    assert abs(names.count("moody") / 400 - 0.5) < 0.08
+    assert mixture.faults.corrupt == [0, 0] and sum(mixture.faults.drawn) == 400
+    assert same(mixture[3], mix({"moody": Moody(4), "plain": Named("plain", 4)})[3])
+
+
+def test_a_transform_may_leave_nothing_to_learn_from():
+    def picky(sample, rng):
+        if rng.integers(3):
+            raise Unusable("cropped away")
+        return sample
+
+    assert [mix({"a": Named("a", 4)}, transform=picky)[n].name for n in range(5)] == ["a/clip"] * 5
+
+
+def test_a_source_that_never_shows_anything_ends_training_with_its_name():
+    with pytest.raises(NothingUsable, match=r"^moody: .*100 draws.*nothing in sight"):
+        mix({"moody": Moody(10**9)})[0]
+
+
+def hit_by(position, seed=0):
+    """Which clip of a single data set the stream draws first for a position."""
+    rng = np.random.default_rng((seed, position))
+    rng.random()  # which data set
+    return int(rng.integers(50))
 
 
 def test_a_corrupt_sample_is_named_and_replaced_the_same_way_every_time():
-    whole = Mixture({"disk": clips()}, {}, NOTHING, seed=0)
-    hit = whole._choose(np.random.default_rng((0, 5)))[1]
+    hit = hit_by(5)
     with pytest.warns(UserWarning, match=rf"disk\[{hit}\].*cut off"):
-        one = Mixture({"disk": Failing([hit])}, {}, NOTHING, seed=0)[5]
+        one = mix({"disk": Failing([hit])})[5]
     with pytest.warns(UserWarning, match="1 so far"):
-        other = Mixture({"disk": Failing([hit])}, {}, NOTHING, seed=0)[5]
-    assert same(one, other) and one.name != whole[5].name
+        other = mix({"disk": Failing([hit])})[5]
+    assert same(one, other) and one.name != mix({"disk": clips()})[5].name
 
 
 @pytest.mark.filterwarnings("ignore:skipped corrupt sample")
 def test_training_stops_when_more_than_one_percent_is_corrupt():
-    mixture = Mixture({"disk": Failing(range(50))}, {}, NOTHING, seed=0)
-    with pytest.raises(TooManyCorruptSamples, match="2 of 2 samples"):
+    mixture = mix({"disk": Failing(range(50))})
+    with pytest.raises(TooManyCorruptSamples, match="10 of 10 samples.*disk.*cut off"):
         mixture[0]
+    mixture = mix({"disk": Failing([3])})  # 2 %
+    with pytest.raises(TooManyCorruptSamples, match=r"of \d{3,} samples.*disk\[3\]"):
+        drawn_from(mixture, 2000)
 
 
-def test_corrupt_samples_are_counted_over_all_workers():
-    mixture = Mixture({"disk": clips()}, {}, NOTHING, seed=0)
-    list(islice(DataLoader(mixture, sampler=range(4), num_workers=2, collate_fn=collate), 4))
-    assert list(mixture.counts) == [4, 0]
+@pytest.mark.parametrize(
+    ("drawn", "corrupt", "stops"),
+    [(1, 1, False), (9, 9, False), (10, 5, False), (10, 6, True), (99, 50, True), (100, 3, False)]
+    + [(100, 4, True), (1000, 16, False), (1000, 17, True), (100000, 1000, False), (100000, 1064, True)],
+)
+def test_more_than_one_percent_is_more_than_bad_luck(drawn, corrupt, stops):
+    assert too_many(drawn, corrupt) == stops
+
+
+@pytest.mark.filterwarnings("ignore:skipped corrupt sample")
+def test_bad_luck_with_the_first_samples_does_not_stop_training():
+    mixture = mix({"disk": Failing([hit_by(0)])})
+    mixture[0]
+    assert mixture.faults.corrupt == [1]
+
+
+@pytest.mark.filterwarnings("ignore:skipped corrupt sample")
+def test_a_broken_data_set_of_small_weight_does_not_hide():
+    mixture = mix({"sound": Named("sound", 4), "broken": Failing(range(50))}, {"broken": 0.004})
+    with pytest.raises(TooManyCorruptSamples, match="10 of 10 samples of broken"):
+        drawn_from(mixture, 8000)
+
+
+@pytest.mark.filterwarnings("ignore:skipped corrupt sample")
+def test_corrupt_samples_are_counted_and_listed_over_all_workers():
+    hit = hit_by(2)
+    mixture = mix({"disk": Failing([hit])})
+    assert mixture.faults.report() == ""
+    list(islice(DataLoader(mixture, sampler=[2, 3, 2, 4], num_workers=2, collate_fn=collate), 4))
+    expected = mixture.faults.corrupt[0]
+    assert expected >= 2 and mixture.faults.drawn == [4 + expected]
+    assert f"{expected} of {4 + expected} of disk" in mixture.faults.report()
+    assert f"disk[{hit}]: clip {hit} is cut off" in mixture.faults.report()
 
 
 def visible_colours(sample):
@@ -194,10 +321,50 @@ def test_a_clip_without_flow_gets_one_that_is_valid_nowhere_beside_a_clip_with_f
     assert collate([plain, plain]).flow is None
 
 
+def data_module(train, val=None, **settings):
+    standard = {
+        "weights": {},
+        "window": Window(num_frames=4, strides=[1], scene_balance=0),
+        "pairing": Pairing(num_points=8, negative_share=0, dense=False, scene_balance=0),
+        "block": 8,
+        "transform": NOTHING,
+        "batch_size": 1,
+        "num_workers": 0,
+        "seed": 0,
+    }
+    return DataModule(train=train, val=val or clips(), **standard | settings)
+
+
+def standing(step=0, rank=0, world_size=1, accumulate=1):
+    """What the data module asks a trainer."""
+    return SimpleNamespace(
+        global_step=step, global_rank=rank, world_size=world_size, accumulate_grad_batches=accumulate
+    )
+
+
+def test_batches_of_one_length_need_blocks_of_whole_batches():
+    mixed = {"long": Named("long", 4), "pair": Named("pair", 2)}
+    data = data_module(mixed, batch_size=3)
+    data.trainer = standing(world_size=2)
+    with pytest.raises(ValueError, match="data.block must be a multiple of the 6 clips"):
+        data.train_dataloader()
+    data = data_module({"long": Named("long", 4)}, batch_size=3)
+    data.trainer = standing(world_size=2)
+    data.train_dataloader()
+
+
+@pytest.mark.filterwarnings("ignore:skipped corrupt sample")
+def test_the_end_of_a_run_reports_what_was_skipped():
+    data = data_module({"disk": Failing([hit_by(0)])})
+    data.stream[0]
+    with pytest.warns(UserWarning, match="1 of 2 of disk"):
+        data.teardown("fit")
+
+
 def test_each_rank_validates_as_many_clips_and_those_read_twice_count_once():
     length = 3
     val = Synthetic(length, "easy", 2, 3, 32, 0)
-    data = DataModule({"one": clips()}, {}, val, NOTHING, batch_size=1, num_workers=0, seed=0)
+    data = data_module({"one": clips()}, val)
     dealt = []
     for rank in range(2):
         data.trainer = SimpleNamespace(global_rank=rank, world_size=2)
