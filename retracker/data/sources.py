@@ -9,7 +9,9 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from retracker.data.faults import CORRUPT, CorruptSample
+from retracker.data.pairs import Pairs
 from retracker.data.recordings import Recordings, Unusable
+from retracker.data.supervision import query_points, supervised_clip, unmatched_clip
 from retracker.types import VideoSample
 
 
@@ -92,6 +94,34 @@ class Windows(Source):
             return self.recordings.read(index, draw_frames(length, self.window, rng))
 
 
+class PairClips(Source):
+    """Posed pairs as clips of two frames: a scene is drawn, a pair of it, and points where depth is known.
+
+    With a chance of ``negative_share`` the second view is one of another scene, which needs two of them.
+    """
+
+    num_frames = 2
+
+    def __init__(self, pairs: Pairs, pairing: Pairing) -> None:
+        self.pairs, self.pairing = pairs, pairing
+        self.scenes = Scenes(map(pairs.scene, range(len(pairs))), pairing.scene_balance)
+        if pairing.negative_share > 0 and len(self.scenes) < 2:
+            raise ValueError(
+                f"pairing.negative_share is {pairing.negative_share}, but all {len(pairs)} pairs "
+                f"are of one scene, {pairs.scene(0)}: set it to 0"
+            )
+
+    def draw(self, rng: np.random.Generator) -> VideoSample:
+        negative = rng.random() < self.pairing.negative_share
+        index, other = self.scenes.draw_two(rng) if negative else (self.scenes.draw(rng), None)
+        with named(index):
+            pair = self.pairs[index] if other is None else self.pairs.negative(index, other)
+        xy = query_points(pair, self.pairing.num_points, rng)
+        if other is not None:
+            return unmatched_clip(pair, xy)
+        return supervised_clip(pair, xy, dense=self.pairing.dense)
+
+
 class Scenes:
     """Draws items scene by scene: a scene by ``size ** balance``, then an item of it, each as often.
 
@@ -159,8 +189,10 @@ def named(index: int) -> Iterator[None]:
         raise CorruptSample(index, error) from error
 
 
-def as_source(dataset: Dataset | Source, window: Window, pairing: Pairing) -> Source:  # noqa: ARG001
+def as_source(dataset: Dataset | Source, window: Window, pairing: Pairing) -> Source:
     """What draws clips from a data set of any kind; a source stays what it is."""
     if isinstance(dataset, Source):
         return dataset
+    if isinstance(dataset, Pairs):
+        return PairClips(dataset, pairing)
     return Windows(dataset, window) if isinstance(dataset, Recordings) else Plain(dataset)

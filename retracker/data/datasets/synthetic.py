@@ -26,7 +26,7 @@ class Synthetic(Dataset[VideoSample]):
     ) -> None:
         if length < 1:
             raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
-        self.length, self.seed = length, seed
+        self.length, self.num_frames, self.seed = length, num_frames, seed
         self.settings = ClipSettings(
             difficulty=difficulty,
             num_frames=num_frames,
