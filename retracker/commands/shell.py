@@ -27,17 +27,16 @@ class OneLineParser(argparse.ArgumentParser):
         raise SystemExit(USER_ERROR)
 
 
-def exit_code(program: str, action: Callable[[], None]) -> int:
-    """Run a command; a mistake of its user becomes one line on stderr and exit code 2."""
+def exit_code(program: str, action: Callable[[], int | None]) -> int:
+    """Run a command, which may return an exit code; a mistake of its user becomes one line and code 2."""
     try:
-        action()
+        return action() or 0
     except (ValueError, OSError) as error:
         sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED
-    return 0
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
