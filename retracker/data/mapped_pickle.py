@@ -18,7 +18,7 @@ from retracker.media.files import existing_file
 
 
 def load_mapped(path: str | Path) -> Any:
-    """What ``safe_pickle.load`` finds in a pickle or in a .npy around one, but with arrays mapped from the file.
+    """What ``safe_pickle.load`` finds in a pickle or a .npy around one, but with arrays mapped from the file.
 
     They are read-only. Long bytes that are no array come as memory views. What protocol 2 and older ones
     write, bytes as text, is in memory all the same. Raises what ``safe_pickle.load`` raises.

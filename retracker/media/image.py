@@ -51,7 +51,30 @@ def read_frame(path: str | Path) -> UInt8[np.ndarray, "H W 3"]:
     Raises FileNotFoundError if it is missing and ValueError if it cannot be decoded.
     """
     path = existing_file(path)
-    frame = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return decode_frame(path.read_bytes(), str(path))
+
+
+def decode_frame(content: bytes | memoryview, where: str) -> UInt8[np.ndarray, "H W 3"]:
+    """Decode a stored frame that is already in memory; ``where`` names it in messages.
+
+    Raises ValueError if it cannot be decoded.
+    """
+    # Not imread: of a JPEG file that ends early it makes a picture that is grey from there on.
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    frame = cv2.imdecode(np.frombuffer(content, np.uint8), how) if len(content) else None
     if frame is None:
-        raise ValueError(f"{path}: cannot be read as an image")
+        raise ValueError(f"{where}: cannot be read as an image")
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width of an image as it lies in the file, from its header alone.
+
+    Raises FileNotFoundError if it is missing and ValueError if it is no image.
+    """
+    path = existing_file(path)
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: cannot be read as an image") from error

@@ -16,8 +16,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
+from retracker.data.npz import npz_names
 from retracker.data.recordings import Recordings, labelled_clip
-from retracker.data.storage import Storage, npz_names
+from retracker.data.storage import Storage
 from retracker.media.video import count_frames, read_frames
 from retracker.types import VideoSample
 
