@@ -51,7 +51,7 @@ class Rule:
 TABLE = {
     "types": Rule(set(), {"torch", "jaxtyping"}, OUTSIDE),
     "geometry": Rule({"types"}, TENSORS, OUTSIDE),
-    "media": Rule({"types"}, TENSORS | {"numpy", "av", "cv2", "PIL"}),
+    "media": Rule({"types"}, TENSORS | {"numpy", "av", "cv2", "PIL", "h5py"}),
     "models": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
     "models/backbones": Rule({"types", "geometry"}, TENSORS | {"timm", "kornia"}, OUTSIDE),
     "models/layers/attention.py": Rule({"types", "geometry"}, TENSORS | {"flash_attn"}, OUTSIDE),

@@ -1,0 +1,153 @@
+"""Posed pairs with depth -> clips of two frames: where points of view 0 are in view 1, and which are seen."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from retracker.data.recordings import Unusable
+from retracker.geometry.camera import project, transform, unproject
+from retracker.geometry.depth import read_depth
+from retracker.types import DenseFlow, PairSample, Queries, VideoSample
+
+SAME_DEPTH = 0.05  # RoMa's: depths that differ by no more than this share are of one surface
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """What view 1 shows of N points of view 0.
+
+    Seen or hidden: the position is known. Outside (behind the camera, too): that there is none. The rest is
+    unknown: no depth at the point or where it would be, a depth edge at either, or a depth farther away
+    than the point itself, which contradicts it.
+    """
+
+    xy: Float[Tensor, "N 2"]  # px in view 1, float64; 0 where it is not known
+    seen: Bool[Tensor, " N"]
+    hidden: Bool[Tensor, " N"]  # behind something nearer
+    outside: Bool[Tensor, " N"]
+
+
+def transfer(pair: PairSample, xy: Float[Tensor, "N 2"], tolerance: float) -> Transfer:
+    """Carry points of view 0 to view 1 by depth and pose, and compare with the depth that is there.
+
+    Depth is interpolated as inverse depth, which is exact on planes, among pixels that differ by no more
+    than the tolerance (a share). Scaling depth and translation alike changes nothing.
+    """
+    depth0, depth1 = _view(pair.depth0, pair.size0), _view(pair.depth1, pair.size1)
+    xy = xy.double()
+    start = read_depth(depth0, xy)
+    usable = start.smooth(tolerance)
+    points = unproject(xy, torch.where(usable, start.depth, 1.0), pair.intrinsics0.double())
+    places, ahead = project(transform(pair.pose_0to1.double(), points), pair.intrinsics1.double())
+    height, width = depth1.shape
+    inside = (ahead > 0) & (places >= 0).all(-1) & (places < places.new_tensor([width, height])).all(-1)
+    places = torch.where(inside[:, None], places, 0.5)  # somewhere to read
+    there = read_depth(depth1, places)
+    ahead = torch.where(inside, ahead, 1.0)
+    same = (ahead <= there.depth * (1 + tolerance)) & (ahead >= there.depth * (1 - tolerance))
+    seen = usable & inside & there.smooth(tolerance) & same
+    hidden = usable & inside & there.known & (ahead > there.largest * (1 + tolerance))
+    return Transfer(
+        xy=torch.where((seen | hidden)[:, None], places, 0.0),
+        seen=seen,
+        hidden=hidden & ~seen,
+        outside=usable & ~inside,
+    )
+
+
+def supervised_clip(
+    pair: PairSample, xy: Float[Tensor, "N 2"], *, dense: bool, tolerance: float = SAME_DEPTH
+) -> VideoSample:
+    """The pair as two frames, with N queries at ``xy`` in the first; ``dense`` adds the flow of all pixels.
+
+    In frame 1 a point is visible where it is seen; hidden points are located and not visible; points outside
+    of view 1 are not visible and nowhere; of all others nothing is labelled.
+    Raises ValueError if a query lies outside of view 0.
+    """
+    height, width = pair.size0.tolist()
+    if not ((xy >= 0).all() and (xy < xy.new_tensor([width, height])).all()):
+        raise ValueError(f"{pair.name}: a query lies outside of view 0 ({height} x {width} px)")
+    found = transfer(pair, xy, tolerance)
+    return _clip(
+        pair,
+        xy,
+        place=found.xy.float(),
+        visible=found.seen,
+        labelled=found.seen | found.hidden | found.outside,
+        located=found.seen | found.hidden,
+        flow=_flow(pair, tolerance) if dense else None,
+    )
+
+
+def unmatched_clip(pair: PairSample, xy: Float[Tensor, "N 2"]) -> VideoSample:
+    """Two views of different scenes as two frames: no point of the first is anywhere in the second."""
+    never = torch.zeros(len(xy), dtype=torch.bool)
+    return _clip(
+        pair, xy, place=torch.zeros_like(xy), visible=never, labelled=~never, located=never, flow=None
+    )
+
+
+def query_points(pair: PairSample, num_points: int, rng: np.random.Generator) -> Float[Tensor, "N 2"]:
+    """Places in view 0, between pixel centres, where depth is known and smooth; each as likely.
+
+    Raises Unusable if there is none.
+    """
+    depth = _view(pair.depth0, pair.size0)
+    corners = torch.stack([depth[:-1, :-1], depth[:-1, 1:], depth[1:, :-1], depth[1:, 1:]])  # 4 H-1 W-1
+    smallest, largest = corners.amin(0), corners.amax(0)
+    cells = ((smallest > 0) & (largest <= smallest * (1 + SAME_DEPTH))).nonzero()  # row, column
+    if not len(cells):
+        raise Unusable(f"{pair.name}: view 0 has no place where depth is known and smooth")
+    chosen = cells[torch.from_numpy(rng.integers(len(cells), size=num_points))]
+    inner = torch.from_numpy(rng.random((num_points, 2)))
+    return (chosen.flip(-1) + 0.5 + inner).float()
+
+
+def _view(depth: Float[Tensor, "H W"], size: Tensor) -> Float[Tensor, "h w"]:
+    height, width = size.tolist()
+    return depth[:height, :width].contiguous()
+
+
+def _clip(
+    pair: PairSample,
+    xy: Float[Tensor, "N 2"],
+    *,
+    place: Float[Tensor, "N 2"],
+    visible: Bool[Tensor, " N"],
+    labelled: Bool[Tensor, " N"],
+    located: Bool[Tensor, " N"],
+    flow: DenseFlow | None,
+) -> VideoSample:
+    """Two frames of which all is known in the first, and the given labels hold in the second."""
+    everywhere = torch.ones_like(visible)
+    return VideoSample(
+        video=torch.stack([pair.image0, pair.image1]),
+        queries=Queries(xy=xy, frame=torch.zeros(len(xy), dtype=torch.long)),
+        tracks=torch.stack([xy, place]),
+        visible=torch.stack([everywhere, visible]),
+        labelled=torch.stack([everywhere, labelled]),
+        located=torch.stack([everywhere, located]),
+        name=pair.name,
+        flow=flow,
+    )
+
+
+def _flow(pair: PairSample, tolerance: float) -> DenseFlow:
+    """From every pixel of frame 0 to both frames; to frame 0 itself it is none."""
+    height, width = pair.size0.tolist()
+    rows, columns = torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64)
+    y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
+    centres = torch.stack([x, y], dim=-1)  # h w 2
+    found = transfer(pair, centres.flatten(0, 1), tolerance)
+    seen = found.seen.unflatten(0, (height, width))
+    displacement = torch.zeros(2, *pair.depth0.shape, 2)
+    displacement[1, :height, :width] = torch.where(
+        seen[..., None], found.xy.unflatten(0, (height, width)) - centres, 0.0
+    ).float()
+    valid = torch.zeros(2, *pair.depth0.shape, dtype=torch.bool)
+    valid[0, :height, :width] = True
+    valid[1, :height, :width] = seen
+    return DenseFlow(displacement=displacement, valid=valid)

@@ -1,0 +1,53 @@
+"""Depth maps on disk -> arrays along the optical axis, 0 where unknown."""
+
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+from jaxtyping import Float32
+
+from retracker.media.files import existing_file
+
+MILLIMETRE = 1e-3  # the usual unit of depth in 16-bit images, in metres
+
+
+def read_depth_png(path: str | Path, unit: float) -> Float32[np.ndarray, "H W"]:
+    """Depth stored as a 16-bit grey image (0: unknown) that counts in ``unit``.
+
+    Raises FileNotFoundError if it is missing, ValueError if it cannot be decoded or is another kind of image.
+    """
+    path = existing_file(path)
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"{path}: cannot be read as an image")
+    if image.dtype != np.uint16 or image.ndim != 2:
+        raise ValueError(f"{path}: expected depth as 16-bit grey, got {image.dtype} {image.shape}")
+    return image.astype(np.float32) * np.float32(unit)
+
+
+def read_depth_h5(path: str | Path, key: str) -> Float32[np.ndarray, "H W"]:
+    """Depth stored as a float array in an HDF5 file.
+
+    What is not finite is unknown. MegaDepth keeps masks that order regions by depth (negative or whole
+    numbers) in files of the same name and key: they tell no distance, and all of them is unknown.
+    Raises FileNotFoundError if the file is missing, ValueError if it is broken or holds no such array.
+    """
+    path = existing_file(path)
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.get(key)
+            values = found[()] if isinstance(found, h5py.Dataset) else None
+            there = ", ".join(sorted(file)) or "nothing"
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]})") from error
+    if values is None:
+        raise ValueError(f"{path}: has no array {key!r}, only {there}")
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected depth of height and width, got {values.dtype} {values.shape}")
+    depth = np.where(np.isfinite(values), values, 0).astype(np.float32)
+    return np.zeros_like(depth) if _is_mask(depth) else depth
+
+
+def _is_mask(depth: Float32[np.ndarray, "H W"]) -> bool:
+    return bool(depth.min() < 0) or bool((depth == np.rint(depth)).all())
