@@ -6,10 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from walls import Walls
 
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.data.faults import CorruptSample
-from retracker.data.pairs import Pairs
 from retracker.data.recordings import Recordings, Unusable, labelled_clip
 from retracker.data.sources import (
     PairClips,
@@ -22,7 +22,6 @@ from retracker.data.sources import (
     draw_frames,
     to_and_fro,
 )
-from retracker.types import PairSample
 
 WINDOW = Window(num_frames=4, strides=[1, 2], scene_balance=0)
 PAIRING = Pairing(num_points=8, negative_share=0.5, dense=False, scene_balance=0)
@@ -51,49 +50,6 @@ class Counted(Recordings):
         video = torch.tensor(list(frames), dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
         visible = torch.ones(len(frames), 3, dtype=torch.bool)
         return labelled_clip(video, torch.full((len(frames), 3, 2), 2.0), visible, name=f"counted/{index}")
-
-
-class Walls(Pairs):
-    """Pairs that show a wall, from the same place, in a few scenes."""
-
-    def __init__(self, scenes):
-        super().__init__(16)
-        self.scenes = scenes
-
-    def __len__(self):
-        return len(self.scenes)
-
-    def scene(self, index):
-        return self.scenes[index]
-
-    def name(self, index):
-        return f"walls/{index}"
-
-    def view(self, index, side):
-        raise NotImplementedError
-
-    def __getitem__(self, index):
-        return self.pair(index, index, 2.0)
-
-    def negative(self, index, other):
-        assert self.scenes[index] != self.scenes[other]
-        return self.pair(index, other, 0.0)
-
-    def pair(self, index, other, depth1):
-        camera = torch.tensor([[10.0, 0, 8], [0, 10, 8], [0, 0, 1]], dtype=torch.float64)
-        image = torch.full((3, 16, 16), index, dtype=torch.uint8)
-        return PairSample(
-            image0=image,
-            image1=torch.full_like(image, other),
-            size0=torch.tensor([16, 16]),
-            size1=torch.tensor([16, 16]),
-            depth0=torch.full((16, 16), 2.0),
-            depth1=torch.full((16, 16), depth1),
-            intrinsics0=camera,
-            intrinsics1=camera,
-            pose_0to1=torch.eye(4, dtype=torch.float64),
-            name=f"walls/{index}-{other}",
-        )
 
 
 def shown(clip):
