@@ -1,6 +1,6 @@
 """Change whole clips: mirror them, play them backwards, repaint them. Frames and tracks move together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from retracker.data.points import asked_where_seen, learnable
+from retracker.data.recordings import first_seen
 from retracker.geometry.coords import flip_horizontally
-from retracker.types import DenseFlow, Queries, VideoSample
+from retracker.types import DenseFlow, VideoSample
 
 Transform = Callable[[VideoSample, np.random.Generator], VideoSample]
 
@@ -17,10 +19,13 @@ GREY = (0.299, 0.587, 0.114)  # luma of R, G, B (ITU-R BT.601)
 
 
 class Augment:
-    """Apply transforms of one sample in order, all drawing from the sample's own generator."""
+    """Apply transforms of one sample in order, all drawing from the sample's own generator.
 
-    def __init__(self, transforms: Sequence[Transform]) -> None:
-        self.transforms = tuple(transforms)
+    They may have names, so that an experiment can change one of them.
+    """
+
+    def __init__(self, transforms: Sequence[Transform] | Mapping[str, Transform]) -> None:
+        self.transforms = tuple(transforms.values() if isinstance(transforms, Mapping) else transforms)
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
         for transform in self.transforms:
@@ -41,14 +46,20 @@ class Flip:
 
 
 class Reverse:
-    """Play a clip backwards, with a chance of ``share``; one with dense flow would lose it, and stays."""
+    """Play a clip backwards, with a chance of ``share``.
+
+    One with dense flow would lose it, and stays; so does one whose points are all gone after frame 0, such as
+    a pair without a match.
+    """
 
     def __init__(self, share: float) -> None:
         self.share = share
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
-        drawn = rng.random() < self.share
-        return reverse(sample) if drawn and sample.flow is None else sample
+        if rng.random() >= self.share or sample.flow is not None:
+            return sample
+        backwards = reverse(sample)
+        return backwards if learnable(backwards).any() else sample
 
 
 class Photometric:
@@ -100,24 +111,18 @@ def reverse(sample: VideoSample) -> VideoSample:
     Left in its own picture, a query of frame 0 would be one of the last frame, with nothing to track. Dense
     flow starts in frame 0, which is another frame now: it is left out.
     """
-    tracks, seen = sample.tracks.flip(0), (sample.visible & sample.located).flip(0)
-    first = seen.int().argmax(0)  # N
-    xy = tracks[first, torch.arange(tracks.shape[1])]
-    never = ~seen.any(0)  # such a point keeps its query
-    last = sample.video.shape[-4] - 1
-    return replace(
+    tracks, visible, located = (x.flip(0) for x in (sample.tracks, sample.visible, sample.located))
+    backwards = replace(
         sample,
         video=sample.video.flip(0),
+        queries=first_seen(tracks, visible & located),
         tracks=tracks,
-        visible=sample.visible.flip(0),
+        visible=visible,
         labelled=sample.labelled.flip(0),
-        located=sample.located.flip(0),
-        queries=Queries(
-            xy=torch.where(never[:, None], sample.queries.xy, xy),
-            frame=torch.where(never, last - sample.queries.frame, first),
-        ),
+        located=located,
         flow=None,
     )
+    return asked_where_seen(backwards)
 
 
 def repaint(
