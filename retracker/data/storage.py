@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
+from retracker.data.npz import read_npz_array
 from retracker.media.files import existing_file
 from retracker.media.image import read_frame
 
@@ -38,7 +39,7 @@ class Storage:
 
     def __init__(self, root: str, cache: DiskCache | None) -> None:
         root = root.removeprefix("file://")
-        self.files: Files = Remote(root) if "://" in root or "::" in root else Local(root)
+        self.files = Remote(root) if "://" in root or "::" in root else Local(root)
         self.cache = cache or DiskCache(folder="", limit_gb=0)
 
     def where(self, path: str) -> str:
@@ -76,7 +77,11 @@ class Storage:
         if not self.cache.limit:
             return _read_only(self.load(path, decode))
         key = f"decoded {DECODERS}\n{self.files.identity(path)}\n{label}\n.npy"
-        return self.cache.get(key, lambda entry: write_array(entry, self.load(path, decode)), map_array)
+        return self.cache.get(key, partial(self._write_decoded, path, decode), map_array)
+
+    def _write_decoded(self, path: str, decode: Callable[[Path], np.ndarray], entry: Path) -> None:
+        with _naming(self.where(path), entry):
+            write_array(entry, self.load(path, decode))
 
     def video(self, paths: Sequence[str]) -> UInt8[Tensor, "T 3 H W"]:
         """Frames that are stored as one image each. Raises ValueError if they differ in size."""
@@ -95,20 +100,6 @@ class Storage:
     def arrays(self, path: str, names: Sequence[str]) -> list[np.ndarray]:
         """Arrays of an .npz file by name. Raises ValueError, naming what is there, if one is missing."""
         return [self.array(path, partial(read_npz_array, name=name), name) for name in names]
-
-
-class Files(Protocol):
-    """Where files lie. Holds names only, so that it may be forked and pickled."""
-
-    def where(self, path: str) -> str: ...
-
-    def names(self, folder: str) -> list[str]: ...
-
-    def exists(self, path: str) -> bool: ...
-
-    def identity(self, path: str) -> str:
-        """What changes when the file does."""
-        ...
 
 
 class Local:
@@ -132,6 +123,7 @@ class Local:
         return (self.root / path).exists()
 
     def identity(self, path: str) -> str:
+        """What changes when the file does."""
         file = existing_file(self.root / path)
         return f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}"
 
@@ -140,7 +132,7 @@ class Remote:
     """What a URL stands for. fsspec keeps one connection for each process and thread, and its listings."""
 
     def __init__(self, url: str) -> None:
-        self.url = url.replace("*::", "::").rstrip("/")  # zip://*::file.zip means all of it
+        self.url = url.replace("*::", "::")  # zip://*::file.zip means all of it
         try:
             files, root = self._open()
             found = files.isdir(root)
@@ -152,8 +144,11 @@ class Remote:
             raise FileNotFoundError(f"{url}: no such folder")
 
     def where(self, path: str) -> str:
-        place, *behind = self.url.split("::")
-        return "::".join([f"{place}/{path}".rstrip("/"), *behind])
+        # simplecache::zip://folder::file.zip: the path goes behind the first part that has one.
+        layers = self.url.split("::")
+        layer = next(i for i, text in enumerate(layers) if "://" in text or i == len(layers) - 1)
+        slash = "/" if path and not layers[layer].endswith("/") else ""
+        return "::".join([*layers[:layer], f"{layers[layer]}{slash}{path}", *layers[layer + 1 :]])
 
     def names(self, folder: str) -> list[str]:
         files, root = self._open(folder)
@@ -174,37 +169,18 @@ class Remote:
 
     def fetch(self, path: str, local: Path) -> None:
         files, place = self._open(path)
-        with _naming(self.where(path), place):
-            files.get_file(place, str(local))
+        where = self.where(path)
+        try:
+            with _naming(where, place):
+                files.get_file(place, str(local))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{where}: no such file") from error
         if not local.exists():  # as some file systems answer for a folder
-            raise FileNotFoundError(f"{self.where(path)}: no such file")
+            raise FileNotFoundError(f"{where}: is a folder, expected a file")
 
     def _open(self, path: str = "") -> tuple[AbstractFileSystem, str]:
         files, root = url_to_fs(self.url)
         return files, f"{root}/{path}".rstrip("/") if root.strip("/") else path
-
-
-def read_npz_array(path: Path, name: str) -> np.ndarray:
-    """One array of an .npz file; pickled objects inside it are refused."""
-    with _npz(path) as file:
-        if name not in file.files:
-            raise ValueError(f"{path}: has no array {name!r}, only {', '.join(sorted(file.files)) or 'none'}")
-        return file[name]
-
-
-def npz_names(path: Path) -> tuple[str, ...]:
-    """The names of the arrays in an .npz file."""
-    with _npz(path) as file:
-        return tuple(file.files)
-
-
-@contextmanager
-def _npz(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    with _naming(str(path), path):
-        if not zipfile.is_zipfile(existing_file(path)):
-            raise ValueError(f"{path}: is not a complete .npz file")
-        with np.load(path, allow_pickle=False) as file:
-            yield file
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -214,7 +190,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
         raise ValueError(f"expected an array of numbers or text, got one of {array.dtype}")
     with path.open("wb") as file:  # by write: numpy's tofile hides that the disk is full
         npy.write_array_header_2_0(file, npy.header_data_from_array_1_0(array))
-        file.write(array.reshape(-1).view(np.uint8) if array.size else b"")
+        file.write(array.reshape(-1).view(np.uint8) if array.nbytes else b"")
 
 
 def map_array(path: Path) -> np.ndarray:
@@ -230,13 +206,14 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _naming(where: str, local: str | Path) -> Iterator[None]:
-    """Let errors name the file as ``where``, not by its local copy, and make damage of any kind a ValueError."""
+    """Let errors name a file as ``where``, not by its local copy; make damage of any kind a ValueError."""
     try:
         yield
     except DAMAGE as error:
         raise ValueError(f"{where}: is damaged ({_first_line(error)})") from error
     except (OSError, ValueError) as error:
-        said = _first_line(error).replace(str(local), where)
+        said = _first_line(error)
+        said = said if where in said else said.replace(str(local), where)
         said = said if where in said else f"{where}: {said}"
         if said == str(error):
             raise
