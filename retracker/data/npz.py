@@ -38,7 +38,7 @@ def npz_names(path: Path) -> tuple[str, ...]:
 
 
 def read_npz_array(path: Path, name: str) -> np.ndarray:
-    """One array of an .npz file. What ``np.savez`` writes is mapped: slicing it reads no more than the slice; it
+    """One array of an .npz file. What ``np.savez`` writes is mapped: slicing reads no more than the slice; it
     is read-only, and no checksum is looked at.
 
     Raises ValueError, naming the file, if it is broken, has no such array, or one of pickled objects.

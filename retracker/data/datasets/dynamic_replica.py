@@ -1,0 +1,164 @@
+"""Dynamic Replica: animals and people in rendered rooms, the vertices of whose surfaces are the points.
+
+    <root>/<split>/frame_annotations_<split>.jgz     gzipped JSON: a list of frames, each with sequence_name,
+                                                     frame_number, camera_name, trajectories {path}
+    <root>/<split>/<seq>/trajectories/000000.pth     a dict of img (H,W,3), traj_2d (N,3), verts_inds_vis (N)
+
+Coordinates are taken as raster pixels. The script that projected them is not public, but the cameras are
+PyTorch3D's, whose pictures reach from corner to corner, and no reader corrects them by half a pixel.
+``verts_inds_vis`` is true where a point is visible. Other keys (traj_3d_world, instances) are ignored.
+"""
+
+import gzip
+import json
+import re
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retracker.data.cache import DiskCache
+from retracker.data.recordings import Recordings, labelled_clip
+from retracker.data.safe_pickle import BROKEN
+from retracker.data.storage import Storage
+from retracker.media.files import existing_file
+from retracker.types import VideoSample
+
+KEPT = {"sequence_name", "frame_number", "camera_name", "trajectories", "path"}  # of an entry
+CHUNK = 1 << 20  # characters; the whole text has hundreds of millions
+LONGEST = 16 * CHUNK  # that an entry may reasonably be
+BETWEEN = re.compile(r"[\s,\[]*")  # what stands before an entry of the list
+
+
+@dataclass(frozen=True)
+class Film:
+    """One sequence as one camera sees it."""
+
+    name: str
+    files: np.ndarray  # T, bytes: a hundred thousand separate strings would weigh on every worker
+
+
+class DynamicReplica(Recordings):
+    """What one camera sees of the sequences of a split whose folders are there: the set comes in many parts.
+
+    Raises ValueError if there is none, or no trajectories for that camera.
+    """
+
+    def __init__(self, root: str, split: str, camera: str, cache: DiskCache | None = None) -> None:
+        self.storage, self.split = Storage(root, cache), split
+        listing = f"{split}/frame_annotations_{split}.jgz"
+        films = self.storage.load(listing, partial(_films, camera=camera))
+        there = set(self.storage.names(split))
+        self.films = [film for film in films if _folder(film) in there]
+        if not self.films:
+            raise ValueError(
+                f"{self.storage.where(split)}: has none of the {len(films)} sequences of camera {camera!r} "
+                f"that {Path(listing).name} lists"
+            )
+
+    def __len__(self) -> int:
+        return len(self.films)
+
+    def num_frames(self, index: int) -> int:
+        """As many as are listed."""
+        return len(self.films[index].files)
+
+    def read(self, index: int, frames: Sequence[int]) -> VideoSample:
+        """The given frames. Raises ValueError if they differ in size or in the number of points."""
+        film = self.films[index]
+        files = [f"{self.split}/{film.files[t].decode()}" for t in frames]
+        images = self._stacked(files, _image, "img")  # T H W 3
+        labels = self._stacked(files, _labels, "labels")  # T N 3
+        return labelled_clip(
+            images.permute(0, 3, 1, 2).contiguous(),
+            labels[..., :2],
+            labels[..., 2] > 0.5,
+            name=f"dynamic_replica/{self.split}/{film.name}",
+        )
+
+    def _stacked(self, files: list[str], decode, label: str) -> Tensor:
+        arrays = [self.storage.array(file, decode, label) for file in files]
+        for file, array in zip(files, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise ValueError(
+                    f"{self.storage.where(file)}: {label} of shape {array.shape}, "
+                    f"expected {arrays[0].shape} as in {Path(files[0]).name}"
+                )
+        return torch.from_numpy(np.stack(arrays))
+
+
+def _films(path: Path, camera: str) -> list[Film]:
+    """The sequences that a list of frames names, in order."""
+    found = defaultdict(list)
+    try:
+        for entry in _entries(existing_file(path)):
+            if entry["camera_name"] == camera and entry.get("trajectories"):
+                where = (entry["frame_number"], entry["trajectories"]["path"])
+                found[entry["sequence_name"]].append(where)
+    except (EOFError, gzip.BadGzipFile, zlib.error, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as a gzipped list of frames ({error!r:.80})") from error
+    if not found:
+        raise ValueError(f"{path}: lists no trajectories of camera {camera!r}")
+    return [
+        Film(name, np.array([file.encode() for _, file in sorted(files)]))
+        for name, files in sorted(found.items())
+    ]
+
+
+def _entries(path: Path) -> Iterator[dict]:
+    """The entries of a JSON list, without holding more of it than some text and one entry."""
+    decoder = json.JSONDecoder(object_hook=_pruned)
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        text, start = "", 0
+        while True:
+            start = BETWEEN.match(text, start).end()
+            try:
+                entry, start = decoder.raw_decode(text, start)
+            except json.JSONDecodeError:  # perhaps it goes on
+                more = file.read(CHUNK)
+                text, start = text[start:] + more, 0
+                if not more and text.strip() == "]":
+                    return
+                if not more or len(text) > LONGEST:
+                    raise
+                continue
+            yield entry
+
+
+def _pruned(entry: dict) -> dict:
+    return {key: entry[key] for key in KEPT & entry.keys()}
+
+
+def _folder(film: Film) -> str:
+    return film.files[0].decode().split("/")[0]
+
+
+def _image(path: Path) -> np.ndarray:
+    return _tensors(path)["img"].numpy()
+
+
+def _labels(path: Path) -> np.ndarray:
+    frame = _tensors(path)
+    return torch.cat([frame["traj_2d"][:, :2].float(), frame["verts_inds_vis"][:, None].float()], -1).numpy()
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """What is known of one frame, mapped from the file: what is not looked at is not read."""
+    if path.exists() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: cannot be read as a file of tensors")
+    try:
+        frame = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        num_points = len(frame["traj_2d"])
+        if frame["img"].dtype != torch.uint8 or frame["verts_inds_vis"].shape != (num_points,):
+            raise ValueError("expected img of uint8, and as many points in verts_inds_vis as in traj_2d")
+    except BROKEN as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read as the trajectories of a frame ({reason})") from error
+    return frame
