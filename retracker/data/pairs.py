@@ -20,7 +20,7 @@ from retracker.geometry.depth import resize_depth
 from retracker.media.image import image_size, read_frame
 from retracker.types import PairSample
 
-DEPTH_EDGE = 0.05  # neighbouring pixels that differ by more than this share are on different surfaces
+DEPTH_EDGE = 0.03  # between stored pixels that differ by more than this share, nothing is interpolated
 
 
 @dataclass(frozen=True, kw_only=True)

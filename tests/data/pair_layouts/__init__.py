@@ -16,7 +16,8 @@ from PIL import Image
 
 from retracker.data.pairs import Pairs
 from retracker.data.synthetic.raster import draw
-from retracker.data.synthetic.scene import depth_between, flow_between
+from retracker.data.synthetic.scene import Material, depth_between, flow_between, follow, front
+from retracker.data.synthetic.surfaces import pose
 from retracker.types import DenseFlow
 
 FRAMES = (0, 5)
@@ -61,6 +62,17 @@ def still(seed: int) -> Truth:
 def true_flow(truth: Truth, source: int = FRAMES[0], target: int = FRAMES[1]) -> DenseFlow:
     """From every pixel centre of one frame to another, exact: displacement 1 H W 2, valid 1 H W."""
     return flow_between(truth.scene, source, target)
+
+
+def true_places(truth: Truth, xy: torch.Tensor, source: int = FRAMES[0], target: int = FRAMES[1]) -> tuple:
+    """Where what one frame shows at any places (N 2) is in another, exact, and whether it is seen there."""
+    scene = truth.scene
+    x, y = xy.to(scene.time.dtype)[:, None].unbind(-1)  # N 1
+    posed = pose(scene.surfaces, scene.camera, scene.time[:, source, None])
+    _, surface, u, v = (value[:, 0, :, 0] for value in front(posed, scene.surfaces, x, y))
+    points = Material(surface=surface, u=u, v=v)
+    found, seen, _ = follow(scene, points, scene.time[:, target, None])
+    return found[0, 0], seen[0, 0]
 
 
 def write_jpg(path: Path, image: np.ndarray) -> None:
