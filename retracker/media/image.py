@@ -11,6 +11,7 @@ from torch import Tensor
 
 from retracker.media.files import existing_file, replacing
 
+PNG_END = b"IEND\xaeB`\x82"
 GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")  # PIL's modes of deep grey images, which it would clip at 255
 
 
@@ -59,12 +60,28 @@ def decode_frame(content: bytes | memoryview, where: str) -> UInt8[np.ndarray, "
 
     Raises ValueError if it cannot be decoded.
     """
-    # Not imread: of a JPEG file that ends early it makes a picture that is grey from there on.
+    content = bytes(content)
     how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    frame = cv2.imdecode(np.frombuffer(content, np.uint8), how) if len(content) else None
+    try:
+        frame = cv2.imdecode(np.frombuffer(content, np.uint8), how) if _is_whole(content) else None
+    except cv2.error as error:  # a header that asks for an absurd size
+        raise ValueError(f"{where}: cannot be read as an image") from error
     if frame is None:
-        raise ValueError(f"{where}: cannot be read as an image")
+        raise ValueError(f"{where}: cannot be read as an image, or ends too early")
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _is_whole(content: bytes) -> bool:
+    """Whether a PNG or JPEG has its end; what follows it does not matter.
+
+    imread, and imdecode before OpenCV 4.12, make of a JPEG that ends early a picture that is grey from there
+    on; and libpng writes to the terminal what it thinks of such a file.
+    """
+    if content.startswith(b"\x89PNG"):
+        return PNG_END in content
+    if content.startswith(b"\xff\xd8"):  # a thumbnail before the picture may have an end of its own
+        return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+    return len(content) > 0
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
