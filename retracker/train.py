@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -39,8 +40,8 @@ def train(cfg: DictConfig) -> pl.Trainer:
     """Run a training to ``trainer.max_steps`` and return the trainer, which knows all that came of it."""
     set_up_process(cfg)
     resume = checkpoint_to_resume(cfg)
+    data = build_data(cfg)
     module = build_module(cfg, fresh=resume is None)
-    data = instantiate(cfg.data, _convert_="all")
     callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
     logger = instantiate(cfg.logger, _convert_="all")
     trainer = build_trainer(cfg, callbacks, logger)
@@ -83,6 +84,18 @@ def checkpoint_to_resume(cfg: DictConfig) -> str | None:
     with torch.device("meta"):  # of this net only names and shapes are asked for
         check_resumable(found, build_net(OmegaConf.to_container(cfg.model, resolve=True)))
     return str(found)
+
+
+def build_data(cfg: DictConfig) -> pl.LightningDataModule:
+    """The data of ``cfg.data``. Raises FileNotFoundError, saying how to tell where it lies, if it is missing."""
+    try:
+        return instantiate(cfg.data, _convert_="all")
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise FileNotFoundError(
+            f"{error.__cause__} (data sets are expected in {cfg.data_root}: say data_root=<folder or URL>)"
+        ) from None
 
 
 def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
