@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from retracker.data.recordings import Recordings
 from retracker.media.files import replacing
 from retracker.media.image import write_image
 from retracker.media.video import write_video
+from retracker.types import VideoSample
 from retracker.visualize.sheet import contact_sheet, draw_clip, is_pair
 
 PROGRAM = "retracker data"
@@ -46,7 +48,7 @@ FPS = 10  # of the written clip
 PAIR_FPS = 1
 MOST_POINTS = 256  # drawn on it
 READABLE_PX = 480  # a small clip is enlarged until it is about this high
-OVERRIDE = re.compile(r"[a-z_]\w*=")
+OVERRIDE = re.compile(r"[a-z_][\w.]*=")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -97,9 +99,15 @@ def _write_sheet(
     if not parts:
         return None
     shown = [parts[i] for i in spread(len(parts), ROWS, np.random.default_rng(arguments.seed))]
-    clips = [excerpt(dataset, part) for part in shown]
+    clips = [_with_start(excerpt(dataset, part), part) for part in shown]
     write_image(out, contact_sheet(clips, f"{arguments.dataset}: {len(clips)} of {len(dataset)}"))
     return out
+
+
+def _with_start(clip: VideoSample, part: Part) -> VideoSample:
+    """The clip, its name telling which frame of the recording is its frame 0."""
+    first = part.frames.start if part.frames else 0
+    return replace(clip, name=f"{clip.name}, from frame {first}") if first else clip
 
 
 def _sample(arguments: argparse.Namespace) -> None:

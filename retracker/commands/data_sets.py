@@ -1,6 +1,7 @@
 """The known data sets: what configs/dataset says of each, and how one is opened by its name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -11,30 +12,42 @@ from torch.utils.data import Dataset
 from retracker.configuration import config_dir
 
 FOLDER = "dataset"  # of configs/
+SURROUNDINGS = (
+    "data_root",
+    "cache.limit_gb",
+    "cache.folder",
+    "seed",
+)  # of a training, which data sets refer to
 
 
 def known_data_sets() -> dict[str, str]:
     """Name and first comment of each yaml."""
     files = sorted((config_dir() / FOLDER).glob("*.yaml"))
-    return {file.stem: file.read_text().partition("\n")[0].lstrip("# ") for file in files}
+    return {file.stem: _comment(file.read_text()) for file in files}
+
+
+def _comment(yaml: str) -> str:
+    """The comment that a yaml begins with, in one line."""
+    lines = takewhile(lambda line: line.startswith("#"), yaml.splitlines())
+    return " ".join(line.lstrip("# ") for line in lines)
 
 
 def open_data_set(name: str, root: str | None, overrides: Sequence[str]) -> Dataset:
     """The data set that configs/dataset/<name>.yaml describes, with ``key=value`` overrides.
 
     It lies at ``root``; without one, where a training would look for it.
-
     Raises ValueError or OSError, in one sentence, for a name, a key, a value or a root that does not fit.
     """
     settings = _settings(name)
     if root is not None and "root" not in settings:
         raise ValueError(f"{name}: takes no folder, got {root}")
-    changes = dict(_change(name, override, settings) for override in overrides)
-    settings = OmegaConf.merge(settings, changes, {} if root is None else {"root": root})
-    surroundings = OmegaConf.load(config_dir() / "train.yaml")
-    del surroundings["defaults"]
-    paths = OmegaConf.load(config_dir() / "paths" / "default.yaml")
-    cfg = OmegaConf.merge(surroundings, {"paths": paths, "opened": settings})
+    cfg = OmegaConf.load(config_dir() / "train.yaml")
+    cfg.paths = OmegaConf.load(config_dir() / "paths" / "default.yaml")
+    cfg.opened = settings
+    for override in overrides:
+        _override(name, cfg, override)
+    if root is not None:
+        cfg.opened.root = root
     return _built(name, cfg)
 
 
@@ -44,16 +57,30 @@ def _settings(name: str) -> DictConfig:
     return OmegaConf.load(config_dir() / FOLDER / f"{name}.yaml")
 
 
-def _change(name: str, override: str, settings: DictConfig) -> tuple[str, object]:
-    key, sign, _ = override.partition("=")
-    keys = [str(key) for key in settings if not str(key).startswith("_")]
-    if not sign or key not in keys:
-        raise ValueError(f"{name}: has no key {key!r} to change, only {', '.join(keys)}")
-    value = OmegaConf.from_dotlist([override])[key]
-    written = settings._get_node(key)._value()  # an interpolation stays as it is written
-    if isinstance(written, int | float) and not isinstance(value, int | float):
+def _override(name: str, cfg: DictConfig, override: str) -> None:
+    """Change one value of the data set, in place, or one of SURROUNDINGS."""
+    key, _, _ = override.partition("=")
+    path = key if key in SURROUNDINGS else f"opened.{key}"
+    own = [own for own in _keys(cfg.opened) if not own.startswith("cache")]
+    if key not in (*own, *SURROUNDINGS):
+        raise ValueError(f"{name}: has no key {key!r} to change, only {', '.join((*own, *SURROUNDINGS))}")
+    value = OmegaConf.select(OmegaConf.from_dotlist([override]), key)
+    parent, _, last = path.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    written = node._get_node(last)._value()  # an interpolation stays as it is written
+    if isinstance(written, int | float) and not isinstance(value, int | float | None):
         raise ValueError(f"{name}: expected a value such as {key}={written}, got {override!r}")
-    return key, value
+    OmegaConf.update(cfg, path, value, merge=False)
+
+
+def _keys(node: DictConfig, above: str = "") -> Iterator[str]:
+    """The dotted names of all settings of a yaml, those of its parts included."""
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_interpolation():
+            yield from _keys(child, f"{above}{key}.")
+        elif not str(key).startswith("_"):
+            yield f"{above}{key}"
 
 
 def _built(name: str, cfg: DictConfig) -> Dataset:

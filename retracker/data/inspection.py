@@ -9,8 +9,12 @@ from torch.utils.data import Dataset
 
 from retracker.data.faults import CORRUPT
 from retracker.data.label_statistics import ClipStatistics, statistics_of
+from retracker.data.pairs import Pairs
 from retracker.data.recordings import Recordings, Unusable
+from retracker.data.supervision import query_points, supervised_clip
 from retracker.types import VideoSample
+
+PAIR_POINTS = 512  # of each pair: enough to tell its overlap to some percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ def census_of(dataset: Dataset, progress: Callable[[], None]) -> Census:
     for index in range(len(dataset)) if has_names(dataset) else ():
         scenes.add(dataset.scene(index))
         try:
-            frames += dataset.num_frames(index) if isinstance(dataset, Recordings) else 2
+            frames += _num_frames(dataset, index) if isinstance(dataset, Recordings) else 2
         except CORRUPT as error:
             faults.append(_fault(index, error))
         progress()
@@ -79,11 +83,13 @@ def census_of(dataset: Dataset, progress: Callable[[], None]) -> Census:
 
 def has_names(dataset: Dataset) -> bool:
     """Whether its items have scenes; those of others are made on demand, as many as one likes."""
-    return isinstance(dataset, Recordings)
+    return isinstance(dataset, Recordings | Pairs)
 
 
 def kind_of(dataset: Dataset) -> str:
     """What its items are: a recording, a pair or a clip."""
+    if isinstance(dataset, Pairs):
+        return "pair"
     return "recording" if isinstance(dataset, Recordings) else "clip"
 
 
@@ -125,16 +131,23 @@ def parts_of(dataset: Dataset, index: int, extent: Extent, rng: np.random.Genera
     if not isinstance(dataset, Recordings):
         yield Part(index=index)
         return
-    total, length = dataset.num_frames(index), extent.num_frames
+    total, length = _num_frames(dataset, index), extent.num_frames
     starts = range(0, total, length) if extent.whole else [int(rng.integers(max(1, total - length + 1)))]
     for start in starts:
         yield Part(index=index, frames=range(start, min(start + length, total)))
 
 
 def excerpt(dataset: Dataset, part: Part) -> VideoSample:
-    """Read one part as an unbatched clip."""
+    """Read one part as an unbatched clip; a pair as two frames, with points strewn over the first.
+
+    Raises what reading raises, Unusable included.
+    """
     if isinstance(dataset, Recordings):
         return dataset.read(part.index, part.frames)
+    if isinstance(dataset, Pairs):
+        pair = dataset[part.index]
+        xy = query_points(pair, PAIR_POINTS, np.random.default_rng(part.index))
+        return supervised_clip(pair, xy, dense=False)
     return dataset[part.index]
 
 
@@ -144,6 +157,13 @@ def spread(count: int, most: int, rng: np.random.Generator) -> list[int]:
         return list(range(count))
     edges = np.linspace(0, count, most + 1).astype(int)
     return rng.integers(edges[:-1], edges[1:]).tolist()
+
+
+def _num_frames(recordings: Recordings, index: int) -> int:
+    total = recordings.num_frames(index)
+    if total < 1:
+        raise FileNotFoundError(f"a recording of the scene {recordings.scene(index)} has no frames")
+    return total
 
 
 def _fault(index: int, error: Exception) -> Fault:

@@ -24,7 +24,7 @@ class ClipStatistics:
     visible: int  # of the num_frames * num_points labels, and so for the two below
     labelled: int
     located: int
-    last_visible_share: float  # of the points, in the last frame: of a pair, the overlap of its views
+    last_visible_share: float  # of what is labelled in the last frame: of a pair, the overlap
     motion: Float[Tensor, " a"]  # px from one frame to the next, where the point is seen in both
     seen: Int[Tensor, " b"]  # frames in which each point is seen
     hidden: Int[Tensor, " c"]  # length of each gap between two frames in which a point is seen
@@ -45,7 +45,7 @@ def statistics_of(clip: VideoSample) -> ClipStatistics:
         visible=int(clip.visible.sum()),
         labelled=int(clip.labelled.sum()),
         located=int(clip.located.sum()),
-        last_visible_share=clip.visible[-1].float().mean().item(),
+        last_visible_share=clip.visible[-1].sum().item() / max(1, clip.labelled[-1].sum().item()),
         motion=_some((clip.tracks[1:] - clip.tracks[:-1])[both].norm(dim=-1)),
         seen=_some(clip.visible.sum(0)),
         hidden=_some(_gaps(clip.visible)),

@@ -132,7 +132,8 @@ def _title(clip: VideoSample) -> str:
     height, width = clip.video.shape[-2:]
     num_points = clip.visible.shape[1]
     if is_pair(clip):
-        return f"{num_points} points, overlap {clip.visible[1].float().mean():.0%}"
+        overlap = clip.visible[1].sum() / clip.labelled[1].sum().clamp(min=1)
+        return f"{num_points} points, overlap {overlap:.0%}"
     share = clip.visible.float().mean().item()
     return f"{len(clip.video)} frames of {width} x {height}, {num_points} points, {share:.0%} visible"
 

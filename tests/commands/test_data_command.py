@@ -106,9 +106,9 @@ def test_a_clip_is_written_with_its_labels_drawn(root, capsys):
 
 
 def test_pairs_are_shown_side_by_side_and_need_no_root(root, capsys):
-    assert main(["data", "check", "synthetic_pairs", "size=48", "num_points=9", "--max", "2"]) == 0
+    assert main(["data", "check", "synthetic_pairs", "size=48", "num_points=9", "--max", "1"]) == 0
     found = rows(capsys.readouterr())
-    assert found["read"] == "2 clips, 4 frames of 48 x 48" and found["overlap"].endswith("%")
+    assert found["read"] == "1 clip, 2 frames of 48 x 48" and found["overlap"].endswith("%")
     assert main(["data", "sample", "synthetic_pairs", "size=48", "num_points=9"]) == 0
     assert (root.parent / "synthetic_pairs_0.png").is_file()
 
@@ -140,6 +140,10 @@ def test_the_seed_chooses_what_is_read(capsys):
         (["check", "tracks_folder", "empty"], "empty: has no"),
         (["check", "tracks_folder", "clips", "clips"], "expected one root, got clips and clips"),
         (["check", "tracks_folder", "clips", "splt=val"], "tracks_folder: has no key 'splt' to change, only"),
+        (
+            ["check", "megadepth", "clips", "index.max_pair=3"],
+            "no key 'index.max_pair' to change, only root,",
+        ),
         (["check", "synthetic", "size=big"], "synthetic: expected a value such as size=128, got 'size=big'"),
         (["check", "synthetic", "length=0"], "a length of at least 1, got 0"),
         (["check", "synthetic_val", "groups=[easy,odd]"], "synthetic_val has the groups"),

@@ -7,9 +7,20 @@ import pytest
 import torch
 from layouts import tracks_folder
 from layouts.truth import rendered
+from pair_layouts import megadepth, still, true_flow
 
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.data.inspection import Extent, Part, census_of, excerpt, inspect, parts_of, spread
+from retracker.data.inspection import (
+    PAIR_POINTS,
+    Extent,
+    Part,
+    census_of,
+    excerpt,
+    inspect,
+    kind_of,
+    parts_of,
+    spread,
+)
 from retracker.data.label_statistics import statistics_of, summary_of
 from retracker.data.recordings import labelled_clip
 
@@ -82,6 +93,29 @@ def test_missing_and_broken_files_are_named_and_told_apart(clips, tmp_path):
     assert [(fault.index, fault.missing) for fault in findings.faults] == [(0, False), (1, True)]
     assert "004.png" in findings.faults[0].reason and "clip1.npz" in findings.faults[1].reason
     assert [part.frames for part in findings.sound] == [range(0, 3)]  # what came before the fault
+
+
+def test_a_recording_without_frames_is_missing(clips, monkeypatch):
+    monkeypatch.setattr(type(clips), "num_frames", lambda _, index: 8 * index)
+    census = census_of(clips, nothing)
+    assert [(fault.index, fault.missing) for fault in census.faults] == [(0, True)] and census.frames == 8
+    assert "no frames" in census.faults[0].reason
+
+
+def test_pairs_are_read_as_two_frames_with_points_strewn_over_the_first(tmp_path):
+    layout = megadepth.LAYOUT
+    layout.write(tmp_path, [still(seed) for seed in (11, 12)])
+    pairs = layout.open(tmp_path, 96)
+    census = census_of(pairs, nothing)
+    assert (census.items, census.scenes, census.frames) == (2, 2, None) and kind_of(pairs) == "pair"
+    findings = read(pairs, WHOLE)
+    assert findings.faults == findings.unusable == ()
+    assert [(clip.num_frames, clip.num_points) for clip in findings.clips] == [(2, PAIR_POINTS)] * 2
+    overlap = [true_flow(still(seed)).valid.float().mean().item() for seed in (11, 12)]
+    found = [clip.last_visible_share for clip in findings.clips]
+    assert found == pytest.approx(overlap, abs=0.1)  # of so many points, and none at a depth edge
+    layout.a_file(tmp_path).unlink()
+    assert [(fault.index, fault.missing) for fault in read(pairs, WHOLE).faults] == [(0, True)]
 
 
 def test_frames_without_a_visible_point_are_no_fault(clips, tmp_path):
