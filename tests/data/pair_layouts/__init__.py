@@ -6,6 +6,7 @@ which frames ``FRAMES`` make pair i; whatever else a layout lists must be left o
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -37,6 +38,7 @@ class PairLayout:
     an_index: Callable[[Path], Path]  # of scene 0
 
 
+@cache
 def still(seed: int) -> Truth:
     """A rendered scene that stands still, seen by a camera that does not zoom: ScanNet's cannot."""
     truth = rendered(seed, static=True)
