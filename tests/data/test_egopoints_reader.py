@@ -3,8 +3,8 @@ from layouts.tiny import two_points, write_pictures
 
 from retracker.data.datasets.egopoints import EgoPoints
 
-# Frame by frame: seen; out of view; occluded at an unknown place; at a known place, of unknown visibility; not
-# annotated.
+# Frame by frame: seen; out of view; occluded at an unknown place; at a known place, of unknown visibility;
+# not annotated.
 POINT = {
     "valids": [1, 0, 0, 1, 0],
     "visibs": [1, 0, 0, 0, 0],

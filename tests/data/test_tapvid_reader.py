@@ -79,7 +79,7 @@ def test_only_the_frames_asked_for_are_read(tmp_path, monkeypatch):
     decoded = []
     monkeypatch.setattr(
         "retracker.data.datasets.tapvid.decode_frame",
-        lambda content, where: decoded.append(where) or np.zeros((6, 8, 3), np.uint8),
+        lambda _, where: decoded.append(where) or np.zeros((6, 8, 3), np.uint8),
     )
     write(tmp_path, "0000_of_0010.pkl", [video(video=[b"a", b"b", b"c"])])
     TapVid(str(tmp_path), subset="kinetics").read(0, [1, 2])
