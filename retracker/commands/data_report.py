@@ -120,9 +120,8 @@ def _label_rows(labels: Numbers) -> Iterator[tuple[str, str]]:
     if moved["median"] is not None:
         yield (
             "motion",
-            f"median {moved['median']:.1f} px ({100 * relative['median']:.1f} % of the width), "
-            f"95 % below {moved['p95']:.1f} px ({100 * relative['p95']:.1f} %)"
-            f"{'' if pairs else ', from frame to frame'}",
+            f"median {moved['median']:.1f} px{'' if pairs else ' a frame'} ({100 * relative['median']:.1f} % of the width), "
+            f"95 % below {moved['p95']:.1f} px ({100 * relative['p95']:.1f} %)",
         )
     if not pairs:
         yield "seen in", f"{_distribution(labels['seen_frames'])} frames of a clip"

@@ -39,15 +39,13 @@ def open_data_set(name: str, root: str | None, overrides: Sequence[str]) -> Data
     Raises ValueError or OSError, in one sentence, for a name, a key, a value or a root that does not fit.
     """
     settings = _settings(name)
-    if root is not None and "root" not in settings:
-        raise ValueError(f"{name}: takes no folder, got {root}")
     cfg = OmegaConf.load(config_dir() / "train.yaml")
     cfg.paths = OmegaConf.load(config_dir() / "paths" / "default.yaml")
     cfg.opened = settings
     for override in overrides:
         _override(name, cfg, override)
     if root is not None:
-        cfg.opened.root = root
+        _put(name, cfg.opened, root)
     return _built(name, cfg)
 
 
@@ -55,6 +53,14 @@ def _settings(name: str) -> DictConfig:
     if name not in known_data_sets():
         raise ValueError(f"{name}: no such data set; known are {', '.join(known_data_sets())}")
     return OmegaConf.load(config_dir() / FOLDER / f"{name}.yaml")
+
+
+def _put(name: str, settings: DictConfig, root: str) -> None:
+    """Set the root, in place: the data set's own, or that of the one it takes its clips from."""
+    keys = [key for key in _keys(settings) if key.rpartition(".")[-1] == "root"]
+    if len(keys) != 1:
+        raise ValueError(f"{name}: takes no folder, got {root}")
+    OmegaConf.update(settings, keys[0], root)
 
 
 def _override(name: str, cfg: DictConfig, override: str) -> None:
