@@ -87,7 +87,7 @@ def checkpoint_to_resume(cfg: DictConfig) -> str | None:
 
 
 def build_data(cfg: DictConfig) -> pl.LightningDataModule:
-    """The data of ``cfg.data``. Raises FileNotFoundError, saying how to tell where it lies, if it is missing."""
+    """The data of ``cfg.data``. Raises FileNotFoundError, saying how to tell where it lies, if none does."""
     try:
         return instantiate(cfg.data, _convert_="all")
     except InstantiationException as error:

@@ -14,7 +14,7 @@ from retracker.data.sources import Source
 from retracker.types import Noise, VideoSample
 
 NOISE = 1  # the noise has a stream of its own: no change of augmentation moves it
-KIND = 2  # and so has the order of kinds
+KIND = 3  # and so has the order of kinds; 2 is what WarpedImages draws from
 PATIENCE = 100  # draws in a row of one source that may show nothing to learn from
 GOLDEN = (5**0.5 - 1) / 2
 

@@ -20,6 +20,7 @@ from retracker.data.mixture import Positions
 from retracker.data.recordings import Unusable
 from retracker.data.sources import Pairing, Window
 from retracker.data.workers import settle
+from retracker.train import main
 from retracker.types import TensorStruct
 
 BLOCK = 4
@@ -169,6 +170,36 @@ def test_an_excerpt_that_shows_nothing_gives_way_to_the_next():
     assert PairExcerpts(Dark("aaa"), 1, 4)[0].name == "walls/2-2"
     with pytest.raises(Unusable, match="nothing to learn from in 2 .* pair 1 is dark"):
         PairExcerpts(Dark("aa"), 1, 4)[0]
+
+
+SMALL = (
+    "+experiment=tracking",
+    "+debug=fast",
+    "pretrained=none",
+    "total_steps=2",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "data=tracks_folder",
+    "data.window.num_frames=3",
+    "data.transform.transforms.crop.size=[64,64]",
+    "data.transform.transforms.points.num_points=5",
+    "dataset@data.val=tracks_folder_val",
+    "data.val.num_clips=1",
+    "data.val.size=[64,64]",
+)
+
+
+def test_your_own_videos_can_be_trained_and_validated_on(tree, tmp_path, capsys):
+    for name in ("tracks_folder", "tracks_folder_val"):
+        (tmp_path / name).symlink_to(tree, target_is_directory=True)
+    assert main([*SMALL, f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 0
+    assert "trained 2 steps" in capsys.readouterr().out
+
+
+def test_a_data_set_that_is_not_there_is_one_line_that_says_how_to_find_it(tmp_path, capsys):
+    assert main(["data=kubric", f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert str(tmp_path / "kubric") in line and "data_root=" in line
 
 
 @pytest.mark.gpu
