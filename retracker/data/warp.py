@@ -90,11 +90,11 @@ def boxes_around(
     return torch.where(whole[:, None], low, 0), torch.where(whole[:, None], high, limit)
 
 
-def averaged(plane: UInt8[np.ndarray, "H W"], across: int, down: int) -> UInt8[np.ndarray, "h w"]:
+def averaged(plane: UInt8[np.ndarray, "H W *C"], across: int, down: int) -> UInt8[np.ndarray, "h w *C"]:
     """Each cell of pixels as their mean; the last row and column are repeated to fill theirs."""
     if across == down == 1:
         return plane
-    height, width = plane.shape
+    height, width = plane.shape[:2]
     missing = (-height % down, -width % across)
     if any(missing):
         plane = cv2.copyMakeBorder(plane, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
