@@ -4,13 +4,22 @@ from itertools import islice
 from types import SimpleNamespace
 
 import cv2
+import layouts.flyingthings
+import layouts.k_epic
+import layouts.kubric
+import layouts.panning_movi_e
+import layouts.pointodyssey
+import pair_layouts.megadepth
+import pair_layouts.scannet
 import pytest
 import torch
+from hydra.utils import instantiate
 from layouts.tracks_folder import LAYOUT
 from layouts.truth import rendered
 from torch.utils.data import DataLoader, Dataset
 from walls import Walls
 
+from retracker.configuration import compose_config
 from retracker.data.augment import Augment, Flip, Reverse
 from retracker.data.crop import Resize
 from retracker.data.datamodule import DataModule, collate
@@ -20,6 +29,7 @@ from retracker.data.mixture import Positions
 from retracker.data.recordings import Unusable
 from retracker.data.sources import Pairing, Window
 from retracker.data.workers import settle
+from retracker.media.image import write_image
 from retracker.train import main
 from retracker.types import TensorStruct
 
@@ -194,6 +204,37 @@ def test_your_own_videos_can_be_trained_and_validated_on(tree, tmp_path, capsys)
         (tmp_path / name).symlink_to(tree, target_is_directory=True)
     assert main([*SMALL, f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 0
     assert "trained 2 steps" in capsys.readouterr().out
+
+
+TREES = {
+    "kubric": layouts.kubric.COTRACKER,
+    "panning_movi_e": layouts.panning_movi_e.LAYOUT,
+    "pointodyssey": layouts.pointodyssey.LAYOUT,
+    "k_epic": layouts.k_epic.LAYOUT,
+    "flyingthings": layouts.flyingthings.PLUS,
+}
+PAIR_TREES = {"megadepth": pair_layouts.megadepth.LAYOUT, "scannet": pair_layouts.scannet.LAYOUT}
+
+
+def test_the_joint_mixture_is_read_from_the_layouts_of_its_data_sets(tmp_path):
+    truths, scenes = [rendered(seed) for seed in (11, 12)], [pair_layouts.still(seed) for seed in (11, 12)]
+    for folder, layout in TREES.items():
+        layout.write(tmp_path / folder, truths)
+    for folder, layout in PAIR_TREES.items():
+        layout.write(tmp_path / folder, scenes)
+    for number, truth in enumerate(truths):
+        write_image(tmp_path / "warped_images" / f"{number}.png", truth.video[0])
+    (tmp_path / "pointodyssey" / "val").symlink_to(tmp_path / "pointodyssey" / "train")
+    small = ["data.window.num_frames=6", "data.transform.transforms.crop.size=[64,64]", "data.block=6"]
+    cfg = compose_config("train", ["data=joint_mix", f"data_root={tmp_path}", *small])
+    data = instantiate(cfg.data, _convert_="all")
+    assert [source.num_frames for source in data.stream.sources] == [6] * 6 + [2] * 3
+    samples = [data.stream[n] for n in range(24)]
+    for first in range(0, 24, 6):
+        batch = collate(samples[first : first + 6])
+        assert batch.video.shape[2:] == (3, 64, 64) and batch.located.any()
+    assert len({sample.name.split("/")[0] for sample in samples}) > 6
+    assert data.val[0].video.shape[1:] == (3, 256, 256)
 
 
 def test_a_data_set_that_is_not_there_is_one_line_that_says_how_to_find_it(tmp_path, capsys):
