@@ -1,11 +1,14 @@
 """Pictures and labels change alike: a coloured dot stays under its track, whatever is done to a clip."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from dots import COLOURS, dotted, misses
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 
 from retracker.data.appearance import Blur, Colour, Compress, Grain, colour_matrix
 from retracker.data.augment import Augment, Flip, Photometric, Reverse, repaint, reverse
@@ -222,6 +225,31 @@ def test_what_is_erased_is_hidden_and_all_else_stays():
         assert beside_an_edge.sum() <= 3
         covered += int(gone.sum())
     assert covered > 30
+
+
+def test_dots_are_where_labels_say_after_all_that_hides_them_together():
+    hiding = Augment([ALL["into"], ALL["flip"], ALL["reverse"], Erase(1.0, 4, [0.1, 0.3], 4), ALL["choose"]])
+    palette = torch.from_numpy(COLOURS).float()
+    right = wrong = 0
+    for clip in many(hiding, seeds=range(20)):
+        inner = in_frame(clip.tracks - 2, clip.video) & in_frame(clip.tracks + 2, clip.video)
+        shown = torch.cdist(colours_at(clip), palette).amin(-1) < 30
+        right += int((clip.visible & inner & shown).sum())
+        wrong += int((inner & (clip.visible != shown)).sum())
+    assert right > 150 and wrong <= 3  # of the four pixels around a point one may be covered
+
+
+@pytest.mark.parametrize("choice", ["full", "light"])
+def test_what_yaml_chooses_can_be_built_and_keeps_labels_consistent(choice):
+    configs = str(Path(__file__).parents[2] / "configs")
+    with initialize_config_dir(configs, version_base="1.3"):
+        cfg = compose("train", overrides=[f"transform@data.transform={choice}"])
+    size = cfg.model.image_size if choice == "full" else None
+    for clip in many(instantiate(cfg.data.transform)):
+        points = torch.arange(clip.tracks.shape[1])
+        assert clip.visible[clip.queries.frame, points].all() and clip.located[clip.visible].all()
+        assert in_frame(clip.tracks, clip.video)[clip.visible].all()
+        assert size is None or clip.video.shape == (6, 3, size, size)
 
 
 def test_dense_flow_ends_under_what_is_erased():
