@@ -14,7 +14,6 @@ import json
 import re
 import zipfile
 import zlib
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,7 +54,7 @@ class DynamicReplica(Recordings):
     def __init__(self, root: str, split: str, camera: str, cache: DiskCache | None = None) -> None:
         self.storage, self.split = Storage(root, cache), split
         listing = f"{split}/frame_annotations_{split}.jgz"
-        films = self.storage.load(listing, partial(_films, camera=camera))
+        films = _films(self.storage.array(listing, partial(_listed, camera=camera), f"camera {camera}"))
         there = set(self.storage.names(split))
         self.films = [film for film in films if _folder(film) in there]
         if not self.films:
@@ -95,22 +94,33 @@ class DynamicReplica(Recordings):
         return arrays
 
 
-def _films(path: Path, camera: str) -> list[Film]:
-    """The sequences that a list of frames names, in order."""
-    found = defaultdict(list)
+def _films(listed: np.ndarray) -> list[Film]:
+    names, starts = np.unique(listed[:, 0], return_index=True)
+    files = np.split(listed[:, 1], starts[1:])
+    return [Film(name.decode(), part) for name, part in zip(names, files, strict=True)]
+
+
+def _listed(path: Path, camera: str) -> np.ndarray:
+    """Sequence and file of trajectories of every frame of a camera, in order, as bytes."""
     try:
-        for entry in _entries(existing_file(path)):
-            if entry["camera_name"] == camera and entry.get("trajectories"):
-                where = (entry["frame_number"], entry["trajectories"]["path"])
-                found[entry["sequence_name"]].append(where)
-    except (EOFError, gzip.BadGzipFile, zlib.error, KeyError, TypeError, ValueError) as error:
+        found = sorted(
+            (entry["sequence_name"].encode(), entry["frame_number"], entry["trajectories"]["path"].encode())
+            for entry in _entries(existing_file(path))
+            if entry["camera_name"] == camera and entry.get("trajectories")
+        )
+    except (
+        AttributeError,
+        EOFError,
+        gzip.BadGzipFile,
+        zlib.error,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(f"{path}: cannot be read as a gzipped list of frames ({error!r:.80})") from error
     if not found:
         raise ValueError(f"{path}: lists no trajectories of camera {camera!r}")
-    return [
-        Film(name, np.array([file.encode() for _, file in sorted(files)]))
-        for name, files in sorted(found.items())
-    ]
+    return np.array([(name, file) for name, _, file in found])
 
 
 def _entries(path: Path) -> Iterator[dict]:
