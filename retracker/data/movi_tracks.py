@@ -75,7 +75,9 @@ def derive_tracks(
     xy, distance = scene.project(xyz, np.arange(len(xyz)))
     shown, floating = scene.shows(points.segment, xy, distance)
     visible = shown & ~scene.faces_away(points, xyz)
-    kept = visible[points.frame, np.arange(len(points.frame))] & (2 * floating.sum(0) <= shown.sum(0))
+    # A pixel that mixes two surfaces gives a point on neither: another frame must tell that it is on one.
+    confirmed = (shown & ~floating).sum(0) - 1 > floating.sum(0)
+    kept = visible[points.frame, np.arange(len(points.frame))] & confirmed
     return xy[:, kept].astype(np.float32), visible[:, kept]
 
 

@@ -29,7 +29,7 @@ class World:
     view: np.ndarray  # T 3 3, camera to world
     height: int
     width: int
-    focal: float = 1.1  # in widths
+    focal: float = 35 / 32  # in widths, as in MOVi
 
     def cast(self, t, xy):
         """What is seen at raster px ``xy`` (N 2) of a frame: segment, distance, world point, normal."""

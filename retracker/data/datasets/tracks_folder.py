@@ -82,13 +82,15 @@ class TracksFolder(Recordings):
 def _find(storage: Storage, folder: str) -> Iterator[tuple[str, str]]:
     """(labels without suffix, video file or folder of frames) of every clip below ``folder``."""
     names = storage.names(folder)
+    labels = {name for name in names if name.endswith(LABELS)}
+    videos = {PurePosixPath(name).stem: name for name in reversed(names) if name not in labels}
     for name in names:
         path = f"{folder}/{name}".lstrip("/")
         stem = name.removesuffix(LABELS)
-        if stem != name:
-            videos = [other for other in names if other != name and PurePosixPath(other).stem == stem]
-            yield from [(path.removesuffix(LABELS), f"{folder}/{videos[0]}".lstrip("/"))] if videos else []
-        elif f"{name}{LABELS}" not in names and "." not in name:
+        if name in labels:
+            if stem in videos:
+                yield path.removesuffix(LABELS), f"{folder}/{videos[stem]}".lstrip("/")
+        elif f"{name}{LABELS}" not in labels and "." not in name:
             yield from _find(storage, path)
 
 

@@ -1,6 +1,7 @@
 """FlyingThings3D's folders, and FlyingThings++'s trajectories beside them."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def always_visible(truth: Truth) -> Truth:
     )
 
 
+@cache
 def exact_flow(truth: Truth, source: int, target: int) -> np.ndarray:
     """Motion of what each pixel centre shows, also where it is hidden afterwards: H W 2, px."""
     x, y = pixel_centres(truth.scene)

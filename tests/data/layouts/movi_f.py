@@ -1,0 +1,3 @@
+from layouts.movi_e import movi
+
+LAYOUT = movi("movi_f")

@@ -1,0 +1,3 @@
+from layouts.movi_e import movi
+
+LAYOUT = movi("panning_movi_e")
