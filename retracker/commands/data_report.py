@@ -118,9 +118,10 @@ def _label_rows(labels: Numbers) -> Iterator[tuple[str, str]]:
         yield "overlap", f"{_spread(overlap, '.0f')} %"
     moved, relative = labels["motion_px"], labels["motion_per_width"]
     if moved["median"] is not None:
+        pace = "" if pairs else " a frame"
         yield (
             "motion",
-            f"median {moved['median']:.1f} px{'' if pairs else ' a frame'} ({100 * relative['median']:.1f} % of the width), "
+            f"median {moved['median']:.1f} px{pace} ({100 * relative['median']:.1f} % of the width), "
             f"95 % below {moved['p95']:.1f} px ({100 * relative['p95']:.1f} %)",
         )
     if not pairs:
@@ -128,10 +129,12 @@ def _label_rows(labels: Numbers) -> Iterator[tuple[str, str]]:
         runs = labels["hidden_frames"]
         length = "" if runs["median"] is None else f", {_distribution(runs)} frames long"
         yield "occlusions", f"{labels['hidden_runs_per_point']:.2f} a track{length}"
-    along, chance = labels["colour_change"].values()
-    if along is not None:
-        suspect = " - do these labels belong to these frames?" if along > SUSPECT * chance else ""
-        yield "colour", f"changes by {along:.1f} along a track, by {chance:.1f} between two points{suspect}"
+    along, chance = labels["colour_change"], labels["chance_colour_change"]["median"]
+    if chance is not None:
+        found = f"median {along['median']:.0f}, 95 % below {along['p95']:.0f} of 255"
+        yield "colour", f"changes along a track: {found}; between points: {chance:.0f}"
+        if along["median"] > SUSPECT * chance:
+            yield "", "Do these labels belong to these frames? Look at the sheet."
 
 
 def _spread(values: Numbers, form: str) -> str:

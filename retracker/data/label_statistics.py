@@ -78,7 +78,8 @@ def summary_of(clips: Sequence[ClipStatistics]) -> dict[str, object]:
         "seen_frames": {"median": _at(0.5, seen), "p95": _at(0.95, seen)},
         "hidden_runs_per_point": len(hidden) / len(seen),
         "hidden_frames": {"median": _at(0.5, hidden), "p95": _at(0.95, hidden)},
-        "colour_change": {"along_tracks": _at(0.5, along), "between_points": _at(0.5, chance)},
+        "colour_change": {"median": _at(0.5, along), "p95": _at(0.95, along)},
+        "chance_colour_change": {"median": _at(0.5, chance), "p95": _at(0.95, chance)},
     }
 
 

@@ -162,15 +162,16 @@ def test_statistics_are_those_counted_by_hand():
 def test_nothing_is_said_of_the_motion_of_a_single_frame():
     numbers = summary_of([statistics_of(hand_made([[[1, 1]]], [[1]]))])
     assert numbers["motion_px"] == {"median": None, "p95": None} and numbers["hidden_frames"]["p95"] is None
-    assert numbers["colour_change"] == {"along_tracks": None, "between_points": None}
+    assert numbers["colour_change"] == numbers["chance_colour_change"] == {"median": None, "p95": None}
 
 
 def test_colours_tell_labels_of_other_frames(clips):
     clip = clips[0]
     swapped = replace(clip, tracks=clip.tracks.flip(-1))
-    right, wrong = (summary_of([statistics_of(c)])["colour_change"] for c in (clip, swapped))
-    assert right["along_tracks"] < 0.2 * right["between_points"]
-    assert wrong["along_tracks"] > 2 * right["along_tracks"]
+    right, wrong = (summary_of([statistics_of(c)]) for c in (clip, swapped))
+    assert right["colour_change"]["median"] < 0.2 * right["chance_colour_change"]["median"]
+    assert wrong["colour_change"]["median"] > 2 * right["colour_change"]["median"]
+    assert wrong["colour_change"]["p95"] > 2 * right["colour_change"]["p95"]
 
 
 def test_very_many_labels_are_thinned_out():
