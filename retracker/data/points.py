@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from retracker.data.recordings import Unusable
+from retracker.data.recordings import Unusable, earliest
 from retracker.types import Queries, VideoSample
 
 FAST = 0.05  # of a frame's longer side: what is seen farther from its start counts as moving
@@ -23,11 +23,6 @@ def learnable(sample: VideoSample) -> Bool[Tensor, "T N"]:
     known = sample.labelled | sample.located
     last = len(known) - 1 - earliest(known.flip(0))
     return seen(sample) & (torch.arange(len(known))[:, None] < last)
-
-
-def earliest(mask: Bool[Tensor, "T N"]) -> Int[Tensor, " N"]:
-    """The first frame in which each point's mask is set (0 if it never is)."""
-    return torch.from_numpy(mask.numpy().argmax(0))  # ten times as fast as torch's
 
 
 def asked_where_seen(sample: VideoSample) -> VideoSample:
