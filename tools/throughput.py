@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.commands.data_sets import open_data_set
+from retracker.configuration import run_command
 from retracker.data.inspection import Extent, Part, excerpt, parts_of
 from retracker.types import VideoSample
 
@@ -36,7 +37,12 @@ class Excerpts(Dataset[VideoSample]):
         return excerpt(self.dataset, self.parts[index])
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; returns the exit code."""
+    return run_command(run, argv)
+
+
+def run(words: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,7 +53,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=24, help="of each clip (default: 24)")
     parser.add_argument("--workers", type=int, default=0, help="also read with so many processes")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     torch.set_num_threads(1)
     rates, profiles = [], []
     for word in arguments.data_sets:
@@ -102,4 +108,4 @@ def say(*lines: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -98,4 +98,6 @@ def _built(name: str, cfg: DictConfig) -> Dataset:
     except InstantiationException as error:
         if isinstance(error.__cause__, ValueError | OSError):
             raise error.__cause__ from None
-        raise ValueError(f"{name}: {error.__cause__ or error}") from error
+        if isinstance(error.__cause__, TypeError):  # a value of the wrong kind, such as a word for a list
+            raise ValueError(f"{name}: {error.__cause__}") from error
+        raise
