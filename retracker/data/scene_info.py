@@ -147,7 +147,7 @@ def _compact(content: Mapping[str, Any], pairs: np.ndarray, max_pairs: int | Non
 
 
 def _paths(folder: str, paths: Sequence[Any]) -> np.ndarray:
-    return np.array([str(PurePosixPath(folder, str(path))).encode() for path in paths], np.bytes_)
+    return np.array([f"{folder}/{path}".lstrip("/").encode() for path in paths], np.bytes_)
 
 
 def _cameras(matrices: Sequence[Any], side: int) -> np.ndarray:

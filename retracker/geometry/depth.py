@@ -3,23 +3,23 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
 class DepthReading:
-    """What a depth map says at N places; all of it is 0 or False where one of the pixels is unknown.
+    """What a depth map says at some places. Where it is not ``known``, the numbers mean nothing.
 
     Only the pixels that bear on a place count: up to four, and a single one at its very centre.
     """
 
-    depth: Float[Tensor, " N"]
-    smallest: Float[Tensor, " N"]  # of the pixels around
-    largest: Float[Tensor, " N"]
-    known: Bool[Tensor, " N"]
+    depth: Float[Tensor, "*S"]
+    smallest: Float[Tensor, "*S"]  # of the pixels around
+    largest: Float[Tensor, "*S"]
+    known: Bool[Tensor, "*S"]  # all of them are
 
-    def smooth(self, tolerance: float) -> Bool[Tensor, " N"]:
+    def smooth(self, tolerance: float) -> Bool[Tensor, "*S"]:
         """Whether the pixels around belong to one surface: they differ by no more than this share."""
         return self.known & (self.largest <= self.smallest * (1 + tolerance))
 
@@ -31,34 +31,11 @@ def read_depth(depth: Float[Tensor, "H W"], xy: Float[Tensor, "N 2"]) -> DepthRe
     come out exact, also within half a pixel of the border, where it is continued outwards.
     """
     height, width = depth.shape
-    corner = (xy - 0.5).floor()
-    # The last cell of a map also serves the half pixel beyond its outermost centres.
-    corner = torch.minimum(corner, corner.new_tensor([width - 2, height - 2])).clamp(min=0)
-    share = xy - 0.5 - corner  # N 2
-    share = torch.where(xy.new_tensor([width, height]) > 1, share, 0.0)
-    column, row = corner.long().unbind(-1)
-    far_row, far_column = (row + 1).clamp(max=height - 1), (column + 1).clamp(max=width - 1)
-    index = torch.stack(
-        [
-            row * width + column,
-            row * width + far_column,
-            far_row * width + column,
-            far_row * width + far_column,
-        ]
-    )
-    around = depth.to(xy.dtype).flatten()[index]  # 4 N
-    x, y = share.unbind(-1)
-    weight = torch.stack([(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y])  # 4 N
-    counts = weight != 0
-    known = ((around > 0) | ~counts).all(0)
-    inverse = (torch.where(counts & known, weight / around, 0.0)).sum(0)
-    known = known & (inverse > 0)  # continued beyond the border it may reach infinity
-    return DepthReading(
-        depth=torch.where(known, 1 / inverse, 0.0),
-        smallest=torch.where(known, torch.where(counts, around, torch.inf).amin(0), 0.0),
-        largest=torch.where(known, torch.where(counts, around, 0.0).amax(0), 0.0),
-        known=known,
-    )
+    left, right, x = _neighbours(xy[:, 0], width)
+    above, below, y = _neighbours(xy[:, 1], height)
+    pixels = depth.flatten()
+    around = [pixels[row * width + column].to(xy.dtype) for row in (above, below) for column in (left, right)]
+    return _reading(around, x, y)
 
 
 def resize_depth(
@@ -69,9 +46,41 @@ def resize_depth(
     Unknown where the pixels around a centre differ by more than the tolerance (a share): at depth edges
     there is nothing between near and far.
     """
-    x = (torch.arange(width, dtype=torch.float64) + 0.5) * depth.shape[1] / width
-    y = (torch.arange(height, dtype=torch.float64) + 0.5) * depth.shape[0] / height
-    places = torch.stack(torch.broadcast_tensors(x, y[:, None]), dim=-1)  # H W 2
-    reading = read_depth(depth, places.flatten(0, 1))
-    resized = torch.where(reading.smooth(tolerance), reading.depth, 0.0)
-    return resized.to(depth.dtype).unflatten(0, (height, width))
+    columns, rows = (torch.arange(side, dtype=torch.float64) + 0.5 for side in (width, height))
+    left, right, x = _neighbours(columns * depth.shape[1] / width, depth.shape[1])
+    above, below, y = _neighbours(rows * depth.shape[0] / height, depth.shape[0])
+    around = [
+        depth.index_select(0, row).index_select(1, column)
+        for row in (above, below)
+        for column in (left, right)
+    ]
+    reading = _reading(around, x.to(depth.dtype), y[:, None].to(depth.dtype))
+    return torch.where(reading.smooth(tolerance), reading.depth, 0.0)
+
+
+def _neighbours(
+    place: Float[Tensor, " N"], size: int
+) -> tuple[Int[Tensor, " N"], Int[Tensor, " N"], Float[Tensor, " N"]]:
+    """The pixels before and after each place of an axis, and which share of the way between them it has gone.
+
+    At a pixel's centre both are that pixel. The outermost two also serve the half pixel beyond them.
+    """
+    first = (place - 0.5).floor().clamp(0, max(0, size - 2))
+    share = place - 0.5 - first
+    before = (first + (share == 1)).long().clamp(max=size - 1)
+    after = (first + (share != 0)).long().clamp(max=size - 1)
+    return before, after, share
+
+
+def _reading(
+    around: list[Float[Tensor, "*S"]], x: Float[Tensor, "..."], y: Float[Tensor, "..."]
+) -> DepthReading:
+    """From the depth above left, above right, below left and below right of each place."""
+    smallest = torch.minimum(torch.minimum(around[0], around[1]), torch.minimum(around[2], around[3]))
+    largest = torch.maximum(torch.maximum(around[0], around[1]), torch.maximum(around[2], around[3]))
+    above, above_right, below, below_right = (depth.reciprocal() for depth in around)
+    above = above + x * (above_right - above)  # inf or nan where a pixel is unknown
+    below = below + x * (below_right - below)
+    inverse = above + y * (below - above)
+    known = (smallest > 0) & (inverse > 0)  # continued beyond the border it may reach infinity
+    return DepthReading(depth=inverse.reciprocal(), smallest=smallest, largest=largest, known=known)

@@ -45,9 +45,14 @@ def read_depth_h5(path: str | Path, key: str) -> Float32[np.ndarray, "H W"]:
         raise ValueError(f"{path}: has no array {key!r}, only {there}")
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "fiu":
         raise ValueError(f"{path}: expected depth of height and width, got {values.dtype} {values.shape}")
-    depth = np.where(np.isfinite(values), values, 0).astype(np.float32)
+    depth = values.astype(np.float32)
+    depth[~np.isfinite(depth)] = 0
     return np.zeros_like(depth) if _is_mask(depth) else depth
 
 
 def _is_mask(depth: Float32[np.ndarray, "H W"]) -> bool:
-    return bool(depth.min() < 0) or bool((depth == np.rint(depth)).all())
+    return bool(depth.min() < 0) or (_are_whole(depth[::16, ::16]) and _are_whole(depth))
+
+
+def _are_whole(numbers: Float32[np.ndarray, "H W"]) -> bool:
+    return bool((numbers == np.rint(numbers)).all())
