@@ -8,9 +8,10 @@ from layouts.truth import rendered
 
 from retracker.data.chains import Steps, around, chain, grid
 
-# px: flow is known at pixel centres and taken as bilinear between them, which it is not on a bent surface.
-PER_STEP = 0.05  # for all but one point in a hundred,
-WORST = 0.1  # and for that one
+# px: flow is known at pixel centres and taken as bilinear between them, which it is not on a bent surface
+# (and the smaller the picture, the more it bends from one pixel to the next).
+PER_STEP = 0.05  # for all but two points in a hundred,
+WORST = 0.15  # and for those two
 SIZE = (64, 96)
 
 
@@ -44,7 +45,7 @@ def test_chains_follow_the_truth_to_both_ends(difficulty, start):
         exact, seen = (part.numpy() for part in positions_of(truth, start, torch.from_numpy(xy), t))
         error = np.linalg.norm(found.tracks[t] - exact, axis=-1)[found.located[t]]
         steps = max(abs(t - start), 0.1)  # none: rounding
-        assert np.quantile(error, 0.99) <= PER_STEP * steps and error.max() <= WORST * steps
+        assert np.quantile(error, 0.98) <= PER_STEP * steps and error.max() <= WORST * steps
         wrong += (found.labelled[t] & (found.visible[t] != seen)).sum()
     # At the rims of surfaces four pixels tell less than a ray does.
     assert wrong <= 1e-3 * found.labelled.sum() and found.visible.mean() > 0.4

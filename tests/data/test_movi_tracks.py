@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from movi_scene import record, usual
+from movi_scene import record, turning, usual
 
 from retracker.data.movi_tracks import (
     FULL,
@@ -176,6 +176,40 @@ def test_a_pixel_of_the_background_with_an_objects_depth_gives_no_track():
     exact, _, segment = truth_of(scene, tracks, visible)
     assert (segment == 0).sum() > 100
     assert gap(tracks, exact, scene).max() < EXACT
+
+
+def test_a_pixel_whose_place_in_the_box_is_of_elsewhere_gives_no_track():
+    """At the edges of objects a pixel's place may be a mean over what it covers."""
+    scene = world()
+    clip = clip_of(scene)
+    places = clip.coordinates.copy()
+    places[:, ::2, ::2] = places[:, ::2, ::2] // 2 + FULL // 4  # half way to the middle of the box
+    tracks, visible = derived(replace(clip, coordinates=places))
+    exact, _, segment = truth_of(scene, tracks, visible)
+    assert (segment > 0).sum() > 50 and gap(tracks, exact, scene).max() < EXACT
+
+
+def test_a_plate_that_turns_over_hides_its_other_face():
+    """Its two faces are closer to each other than depth can tell: the normals do."""
+    usual_world = world(still=True)
+    frames = len(usual_world.eye)
+    plate = replace(
+        usual_world.bodies[2],
+        half=np.array([1.6, 1.6, 0.01]),
+        xyz=np.tile([0.0, 0.0, 2.0], (frames, 1)),
+        turn=turning([1, 0, 0], np.linspace(0, 2 * np.pi, frames)),
+    )
+    scene = replace(usual_world, bodies=(plate,))
+    clip = clip_of(scene)
+    tracks, visible = derived(clip, seeds=range(16))
+    _, seen, segment = truth_of(scene, tracks, visible)
+    on_it = segment == 1
+    assert on_it.sum() > 50 and 0.2 < seen[:, on_it].mean() < 0.8
+    assert (visible & ~seen)[:, on_it].mean() < 0.01
+    inverted = replace(clip, normals=FULL - clip.normals)  # each turns its back just where it is seen:
+    tracks, visible = derived(inverted, seeds=range(16))  # such normals are not believed
+    _, seen, segment = truth_of(scene, tracks, visible)
+    assert (segment == 1).sum() > 50 and visible[:, segment == 1].mean() > seen[:, segment == 1].mean()
 
 
 def test_the_pixel_of_a_point_must_show_its_object_about_as_deep():
