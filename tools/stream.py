@@ -1,9 +1,9 @@
 """python tools/stream.py [--samples 4000] [--workers 2] [--profile] [hydra overrides]: how fast is the data?
 
 Reads so many clips of the training stream that the overrides describe, as a training would, and prints how
-fast they come and how much memory the main process and its workers hold (PSS: pages that several share are
-counted once). Memory must not grow. With --profile everything runs in one process, and what took longest is
-listed.
+fast they come and how much memory the main process and its workers hold (pages that they share are counted
+once, mapped files not at all). Memory must not grow. With --profile everything runs in one process, and what
+took longest is listed.
 """
 
 import argparse
@@ -82,9 +82,13 @@ def counted(data: DataModule, num_samples: int) -> Iterator[tuple[int, VideoSamp
 
 
 def resident_mb(process: int) -> float:
-    """The memory of a process, with its part of what it shares (Linux only)."""
+    """What a process holds of its own, with its part of what it shares, without mapped files (Linux only).
+
+    Those, such as libraries, are shared with whatever else runs on the machine, and can be dropped.
+    """
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    sizes = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines[1:])}
+    return (sizes["Pss"] - sizes["Pss_File"]) / 1024
 
 
 def slowest(profile: cProfile.Profile) -> str:
