@@ -66,7 +66,9 @@ def test_only_what_is_visible_goes_on(difficulty):
 
 
 def test_a_point_that_leaves_the_frame_is_hidden_once_and_then_unknown():
-    found = chain(shifting(), at(92.25, 10.25), np.array([0]))
+    steps = shifting()
+    steps.surface[2, 9, 95] = 7  # what else is seen at the border is no matter
+    found = chain(steps, at(92.25, 10.25), np.array([0]))
     assert found.tracks[:, 0].tolist() == [[92.25, 10.25], [94.25, 10.25], [96.25, 10.25], [0, 0]]
     assert found.visible[:, 0].tolist() == [True, True, False, False]
     assert found.labelled[:, 0].tolist() == found.located[:, 0].tolist() == [True, True, True, False]
@@ -108,10 +110,17 @@ def test_a_way_back_that_is_neither_near_nor_far_tells_nothing_of_visibility(gap
     assert found.located[1, 0] and not found.labelled[1, 0] and not found.visible[1:, 0].any()
 
 
+def test_at_the_rim_of_what_covers_it_a_point_is_told_neither_visible_nor_hidden():
+    steps = shifting()
+    steps.surface[1, :, 62:] = 7
+    found = chain(steps, at(60, 30), np.array([0]))
+    assert found.located[1, 0] and not found.labelled[1, 0] and not found.visible[1:, 0].any()
+
+
 def test_between_two_surfaces_flow_tells_nothing():
     steps = shifting()
     steps.surface[:, :, 48:] = 1
-    steps.forward[:, :, 48:] = 0
+    steps.forward[:, :, 48:] -= 0.5
     found = chain(steps, np.concatenate([at(48.2, 30), at(47.5, 30)]), np.array([0, 0]))
     assert not found.located[1:, 0].any()
     assert found.located[1, 1]  # at a centre only that pixel counts
