@@ -102,3 +102,9 @@ def test_a_frame_that_ends_early_is_refused(folder, tmp_path):
     (folder / "rgbs" / "1.jpg").write_bytes(content[:-40])
     with pytest.raises(ValueError, match="1.jpg: cannot be read as an image"):
         KEpic(str(tmp_path), split="train")[0]
+
+
+def test_folders_may_have_dots_in_their_names(folder, tmp_path):
+    folder.parent.rename(tmp_path / "v1.2")
+    (tmp_path / "v1.2" / "P01").rename(tmp_path / "v1.2" / "P01.07")
+    assert [clip.folder for clip in KEpic(str(tmp_path), split="v1.2").clips] == ["v1.2/P01.07"]

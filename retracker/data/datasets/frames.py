@@ -1,5 +1,6 @@
 """What many public sets of tracks share: per recording a folder of frames, and a file of labels beside it."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,25 @@ from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
 from retracker.types import VideoSample
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+VIDEOS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".avi",
+    ".mkv",
+    ".webm",
+    ".mpg",
+    ".mpeg",
+    ".ts",
+    ".wmv",
+    ".flv",
+    ".gif",
+    ".3gp",
+)
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 DEPTH = 3  # folders between the place that is searched and a recording: a split, a chunk, an archive's name
+SUFFIX = re.compile(r"\.[a-zA-Z]\w{0,4}$")  # of a file; folders may have dates in their names
 LISTINGS = 16  # at once: a network file system answers many as fast as one
 
 
@@ -69,12 +86,12 @@ class FrameFolders(Recordings, ABC):
 
     def num_frames(self, index: int) -> int:
         """As many as there are images."""
-        return len(self._images(self.clips[index]))
+        return len(frame_names(self.storage, self.clips[index].images))
 
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames."""
         clip, wanted = self.clips[index], list(frames)
-        images = self._images(clip)
+        images = frame_names(self.storage, clip.images)
         stored = self._checked(clip, len(images))
         meaning = self.meaning({name: mask[wanted] for name, mask in stored.masks.items()})
         return labelled_clip(
@@ -85,11 +102,6 @@ class FrameFolders(Recordings, ABC):
             located=_tensor(meaning.located),
             name=f"{self.name}/{clip.folder}",
         )
-
-    def _images(self, clip: Clip) -> list[str]:
-        names = self.storage.names(clip.images)
-        images = [name for name in names if name.lower().endswith(IMAGES) and not name.startswith(".")]
-        return sorted(images, key=lambda name: (len(name), name))  # 9.png comes before 10.png
 
     def _checked(self, clip: Clip, num_images: int) -> Stored:
         stored = self.stored(clip.labels)
@@ -126,7 +138,7 @@ def find_clips(
                 for folder, names, clip in zip(folders, listings, found, strict=True)
                 if clip is None
                 for name in names
-                if "." not in name
+                if may_be_folder(name)
             ]
     if not clips:
         archives = [name for name in storage.names(top) if name.endswith(ARCHIVES)]
@@ -145,6 +157,17 @@ def beside(images: str, *labels: str) -> Callable[[str, tuple[str, ...]], Clip |
         return Clip(folder, f"{folder}/{images}".lstrip("/"), f"{folder}/{there[0]}".lstrip("/"))
 
     return as_clip
+
+
+def frame_names(storage: Storage, folder: str) -> list[str]:
+    """The images in a folder, by their numbers; none if it does not exist."""
+    names = [name for name in storage.names(folder) if name.lower().endswith(IMAGES) and name[0] != "."]
+    return sorted(names, key=lambda name: (len(name), name))  # 9.png comes before 10.png
+
+
+def may_be_folder(name: str) -> bool:
+    """Whether it is worth asking: nothing hidden, and not with a file's suffix."""
+    return name[0] != "." and not SUFFIX.search(name)
 
 
 def told(mask: Shaped[np.ndarray, "T N"]) -> Bool[np.ndarray, "T N"]:

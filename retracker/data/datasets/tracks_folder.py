@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
+import numpy as np
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
+from retracker.data.datasets.frames import VIDEOS, frame_names, may_be_folder, told
 from retracker.data.npz import npz_names
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
@@ -23,7 +24,7 @@ from retracker.media.video import count_frames, read_frames
 from retracker.types import VideoSample
 
 LABELS = ".npz"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+NEEDED, OPTIONAL = ("tracks", "visible"), ("labelled", "located")
 
 
 class TracksFolder(Recordings):
@@ -33,7 +34,9 @@ class TracksFolder(Recordings):
         self.storage = Storage(root, cache)
         self.clips = list(_find(self.storage, ""))
         if not self.clips:
-            raise ValueError(f"{root}: has no <clip>.npz with a video or a folder of frames of the same name")
+            raise ValueError(
+                f"{root}: has no <clip>.npz with a video ({' '.join(VIDEOS)}) or folder of frames of its name"
+            )
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -45,35 +48,50 @@ class TracksFolder(Recordings):
     def num_frames(self, index: int) -> int:
         """As many as there are images, or pictures in the video file."""
         _, video = self.clips[index]
-        images = _images(self.storage, video)
+        images = frame_names(self.storage, video)
         return len(images) if images else self.storage.load(video, count_frames)
 
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames. Raises ValueError if labels and frames differ in number, or arrays in shape."""
-        labels, video = self.clips[index]
-        tracks, visible = self.storage.arrays(labels + LABELS, ("tracks", "visible"))
-        if len(tracks) != self.num_frames(index):
+        clip, video = self.clips[index]
+        labels = self._labels(clip + LABELS)
+        num_labels, num_frames = len(labels["tracks"]), self.num_frames(index)
+        if num_labels != num_frames:
             raise ValueError(
-                f"{self.storage.where(labels + LABELS)}: tracks of {len(tracks)} frames "
-                f"beside a video of {self.num_frames(index)}"
+                f"{self.storage.where(clip + LABELS)}: tracks of {num_labels} frames "
+                f"beside a video of {num_frames}"
             )
+        wanted = list(frames)
+        masks = {
+            name: torch.from_numpy(told(mask[wanted])) for name, mask in labels.items() if name != "tracks"
+        }
         return labelled_clip(
-            self._video(video, frames),
-            torch.tensor(tracks[list(frames)]).float(),
-            torch.tensor(visible[list(frames)]).bool(),
-            labelled=self._mask(labels, "labelled", frames),
-            located=self._mask(labels, "located", frames),
-            name=f"tracks_folder/{labels}",
+            self._video(video, wanted),
+            torch.from_numpy(labels["tracks"][wanted].astype(np.float32)),
+            name=f"tracks_folder/{clip}",
+            **masks,
         )
 
-    def _mask(self, labels: str, name: str, frames: Sequence[int]) -> Bool[Tensor, "T N"] | None:
-        if name not in self.storage.load(labels + LABELS, npz_names):
-            return None
-        (mask,) = self.storage.arrays(labels + LABELS, (name,))
-        return torch.tensor(mask[list(frames)]).bool()
+    def _labels(self, path: str) -> dict[str, np.ndarray]:
+        there = self.storage.load(path, npz_names)
+        names = [*NEEDED, *(name for name in OPTIONAL if name in there)]
+        labels = dict(zip(names, self.storage.arrays(path, names), strict=True))
+        shape = labels["tracks"].shape
+        masks = {labels[name].shape for name in names[1:]}
+        if (
+            shape[2:] != (2,)
+            or masks != {shape[:2]}
+            or any(x.dtype.kind not in "biuf" for x in labels.values())
+        ):
+            found = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in labels.items())
+            raise ValueError(
+                f"{self.storage.where(path)}: expected tracks (T,N,2) and all else (T,N), "
+                f"numbers or bool, got {found}"
+            )
+        return labels
 
     def _video(self, video: str, frames: Sequence[int]) -> Tensor:
-        images = _images(self.storage, video)
+        images = frame_names(self.storage, video)
         if images:
             return self.storage.video([f"{video}/{images[t]}" for t in frames])
         return self.storage.load(video, partial(read_frames, frames=frames))
@@ -81,18 +99,14 @@ class TracksFolder(Recordings):
 
 def _find(storage: Storage, folder: str) -> Iterator[tuple[str, str]]:
     """(labels without suffix, video file or folder of frames) of every clip below ``folder``."""
-    names = storage.names(folder)
-    labels = {name for name in names if name.endswith(LABELS)}
-    videos = {PurePosixPath(name).stem: name for name in reversed(names) if name not in labels}
+    names = [name for name in storage.names(folder) if not name.startswith(".")]
+    there = set(names)
+    videos = {PurePosixPath(name).stem: name for name in reversed(names) if name.lower().endswith(VIDEOS)}
     for name in names:
         path = f"{folder}/{name}".lstrip("/")
         stem = name.removesuffix(LABELS)
-        if name in labels:
-            if stem in videos:
-                yield path.removesuffix(LABELS), f"{folder}/{videos[stem]}".lstrip("/")
-        elif f"{name}{LABELS}" not in labels and "." not in name:
+        video = stem if stem in there else videos.get(stem)
+        if stem != name and video is not None:
+            yield path.removesuffix(LABELS), f"{folder}/{video}".lstrip("/")
+        elif f"{name}{LABELS}" not in there and may_be_folder(name):
             yield from _find(storage, path)
-
-
-def _images(storage: Storage, folder: str) -> tuple[str, ...]:
-    return tuple(name for name in storage.names(folder) if name.lower().endswith(IMAGES))

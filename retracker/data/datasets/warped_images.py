@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from retracker.data.augment import Transform
 from retracker.data.cache import DiskCache
+from retracker.data.datasets.frames import VIDEOS
 from retracker.data.picture_warps import Warping, draw_tracks, draw_warp, flow_between, render
 from retracker.data.recordings import labelled_clip
 from retracker.data.storage import Storage
@@ -24,7 +25,6 @@ from retracker.media.video import count_frames, read_frames
 from retracker.types import VideoSample
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 FURTHEST = 200  # frames into a video: all before the one that is used must be decoded
 WARPS = 2  # these clips have a generator of their own, not the mixture's of the same position
 
