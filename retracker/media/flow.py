@@ -17,9 +17,10 @@ FLO_HEADER_SIZE = 12
 def read_pfm(path: str | Path) -> Float32[np.ndarray, "H W *C"]:
     """Read a grey (H W) or colour (H W 3) float image; row 0 of the result is the top one.
 
-    The file holds the bottom row first, in the byte order that the sign of its scale tells; the scale's
-    magnitude is a unit that no public set uses, so it is left out. Raises FileNotFoundError, or ValueError
-    if this is no such file or it holds fewer or more pixels than it says.
+    It is a view of what was read, whose rows lie from bottom to top: copy it for torch. The file's byte order
+    is what the sign of its scale tells; the scale's magnitude is a unit that no public set uses, so it is
+    left out. Raises FileNotFoundError, or ValueError if this is no such file or it holds fewer or more pixels
+    than it says.
     """
     content = existing_file(path).read_bytes()
     header = PFM_HEADER.match(content[:PFM_HEADER_SIZE])
@@ -28,7 +29,7 @@ def read_pfm(path: str | Path) -> Float32[np.ndarray, "H W *C"]:
     kind, width, height, scale = header.groups()
     shape = (int(height), int(width), 3) if kind == b"PF" else (int(height), int(width))
     pixels = _floats(path, content, header.end(), shape, "<f4" if float(scale) < 0 else ">f4")
-    return np.ascontiguousarray(pixels[::-1])
+    return pixels[::-1]
 
 
 def write_pfm(path: str | Path, image: Float32[np.ndarray, "H W *C"], *, big_endian: bool = False) -> None:
