@@ -25,6 +25,7 @@ from retracker.checkpoint import (
     resolve,
 )
 from retracker.configuration import compose_config, run_command
+from retracker.data.faults import DataFault
 from retracker.training.module import TrackingModule
 from retracker.training.resume import check_resumable
 
@@ -46,8 +47,17 @@ def train(cfg: DictConfig) -> pl.Trainer:
     logger = instantiate(cfg.logger, _convert_="all")
     trainer = build_trainer(cfg, callbacks, logger)
     save_config(cfg, trainer)
-    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except DataFault as error:
+        raise ValueError(last_line(error)) from None
     return trainer
+
+
+def last_line(error: Exception) -> str:
+    """What an error says; one that crossed from a worker says it last, behind a traceback and its name."""
+    name = f"{type(error).__module__}.{type(error).__name__}: "
+    return str(error).strip().splitlines()[-1].removeprefix(name)
 
 
 def set_up_process(cfg: DictConfig) -> None:

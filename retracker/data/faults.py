@@ -16,7 +16,11 @@ LISTED = 8  # of the first corrupt samples, for the report
 LINE = 240  # bytes kept of what is said of each
 
 
-class TooManyCorruptSamples(RuntimeError):
+class DataFault(RuntimeError):
+    """The data are such that training must stop. ``str`` is one line, unless it crossed from a worker."""
+
+
+class TooManyCorruptSamples(DataFault):
     """More samples fail than bad luck explains: training must not go on as if nothing were wrong."""
 
 

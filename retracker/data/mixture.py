@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from retracker.data.augment import Transform
-from retracker.data.faults import CorruptSample, Faults
+from retracker.data.faults import CorruptSample, DataFault, Faults
 from retracker.data.recordings import Unusable
 from retracker.data.sources import Source
 from retracker.types import Noise, VideoSample
@@ -19,7 +19,7 @@ PATIENCE = 100  # draws in a row of one source that may show nothing to learn fr
 GOLDEN = (5**0.5 - 1) / 2
 
 
-class NothingUsable(RuntimeError):
+class NothingUsable(DataFault):
     """A source whose files are sound shows nothing to learn from, however often one draws."""
 
 
