@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from retracker.data.points import asked_where_seen, learnable
-from retracker.data.recordings import first_seen
+from retracker.data.recordings import first_seen, in_frame
 from retracker.geometry.coords import flip_horizontally
 from retracker.types import DenseFlow, VideoSample
 
@@ -75,19 +75,25 @@ class Photometric:
 
 
 def mirror(sample: VideoSample) -> VideoSample:
-    """The clip seen in a mirror: x becomes width - x. A transform of an unbatched sample."""
+    """The clip seen in a mirror: x becomes width - x. A transform of an unbatched sample.
+
+    The left border belongs to the frame and the right one does not: a point on it is hidden then.
+    """
     width = sample.video.shape[-1]
     flow = sample.flow
     if flow is not None:
         change = flow.displacement.flip(-2) * flow.displacement.new_tensor([-1.0, 1.0])
         flow = DenseFlow(displacement=change, valid=flow.valid.flip(-1))
-    return replace(
+    tracks = flip_horizontally(sample.tracks, width)
+    mirrored = replace(
         sample,
         video=sample.video.flip(-1),
-        tracks=flip_horizontally(sample.tracks, width),
+        tracks=tracks,
+        visible=sample.visible & in_frame(tracks, sample.video),
         queries=replace(sample.queries, xy=flip_horizontally(sample.queries.xy, width)),
         flow=flow,
     )
+    return asked_where_seen(mirrored)
 
 
 def transpose(sample: VideoSample) -> VideoSample:

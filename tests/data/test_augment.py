@@ -160,6 +160,18 @@ def test_a_point_out_of_view_is_hidden_but_located_and_asked_for_where_it_is_see
     assert not (never.labelled | never.located).any()
 
 
+@pytest.mark.parametrize("flip", [Flip(1.0, 0.0), Flip(0.0, 1.0)], ids=["across", "down"])
+def test_a_point_on_the_border_never_is_visible_beyond_it(flip):
+    sample = dotted()
+    tracks = sample.tracks.clone()
+    tracks[0, 0] = 0.0  # its mirror image lies on the border that is no longer inside
+    sample = replace(sample, tracks=tracks, queries=replace(sample.queries, xy=tracks[0]))
+    assert sample.visible[0, 0] and sample.visible[1:, 0].any() and (sample.queries.frame == 0).all()
+    flipped = flip(sample, np.random.default_rng(0))
+    assert in_frame(flipped.tracks, flipped.video)[flipped.visible].all()
+    assert flipped.visible[flipped.queries.frame[0], 0] and flipped.labelled[0, 0]
+
+
 def flowing():
     """A clip of an even colour with dense flow: everything turns and grows about the middle."""
     matrices = torch.tensor([[[1 + 0.1 * t, -0.05 * t], [0.05 * t, 1 + 0.1 * t]] for t in range(3)])

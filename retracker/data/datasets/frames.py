@@ -17,21 +17,7 @@ from retracker.data.storage import Storage
 from retracker.types import VideoSample
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-VIDEOS = (
-    ".mp4",
-    ".m4v",
-    ".mov",
-    ".avi",
-    ".mkv",
-    ".webm",
-    ".mpg",
-    ".mpeg",
-    ".ts",
-    ".wmv",
-    ".flv",
-    ".gif",
-    ".3gp",
-)
+VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".gif")
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 DEPTH = 3  # folders between the place that is searched and a recording: a split, a chunk, an archive's name
 SUFFIX = re.compile(r"\.[a-zA-Z]\w{0,4}$")  # of a file; folders may have dates in their names
