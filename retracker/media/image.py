@@ -12,6 +12,8 @@ from torch import Tensor
 from retracker.media.files import existing_file, replacing
 
 PNG_END = b"IEND\xaeB`\x82"
+ALONE = {0x00, 0x01, 0xFF, *range(0xD0, 0xD9)}  # of a JPEG's markers: no length and no content follows
+START_OF_SCAN = 0xDA
 GREY_16_BIT = ("I", "I;16", "I;16B", "I;16L")  # PIL's modes of deep grey images, which it would clip at 255
 
 
@@ -79,9 +81,24 @@ def _is_whole(content: bytes) -> bool:
     """
     if content.startswith(b"\x89PNG"):
         return PNG_END in content
-    if content.startswith(b"\xff\xd8"):  # a thumbnail before the picture may have an end of its own
-        return content.rfind(b"\xff\xd9") > content.rfind(b"\xff\xda")
+    if content.startswith(b"\xff\xd8"):
+        return _jpeg_ends(content)
     return len(content) > 0
+
+
+def _jpeg_ends(content: bytes) -> bool:
+    """Whether the picture itself has its end: a thumbnail before it has one of its own, a film behind it
+    (phones write those) bytes of any kind."""
+    position = 2
+    while 0 <= (position := content.find(b"\xff", position)) <= len(content) - 4:
+        marker = content[position + 1]
+        if marker in ALONE:
+            position += 1
+            continue
+        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        if marker == START_OF_SCAN:
+            return content.find(b"\xff\xd9", position) >= 0  # pixels cannot contain it
+    return False
 
 
 def image_size(path: str | Path) -> tuple[int, int]:

@@ -101,7 +101,8 @@ def count_frames(path: str | Path) -> int:
     """
     try:
         with _opened(path) as (container, stream):
-            return sum(packet.size > 0 for packet in container.demux(stream))  # the last one is empty
+            # The last packet is empty; what an edit list cuts off is there and never shown.
+            return sum(packet.size > 0 and not packet.is_discard for packet in container.demux(stream))
     except av.error.FFmpegError as error:
         raise ValueError(f"{path}: cannot be read as a video ({_reason(error)})") from error
 

@@ -117,6 +117,13 @@ def test_bytes_after_the_end_do_no_harm(kind):
     assert np.array_equal(decode_frame(memoryview(KINDS[kind]()), "frame"), whole)
 
 
+@pytest.mark.parametrize("kind", ["jpg", "progressive jpg"])
+def test_a_film_behind_a_photograph_does_no_harm(kind):
+    whole = decode_frame(KINDS[kind](), "frame")
+    for film in (b"\xff\xda", b"\xff\xd9 \xff\xda", bytes(9) + b"\xff\xff\xda\xff"):
+        assert np.array_equal(decode_frame(KINDS[kind]() + film, "frame"), whole)
+
+
 def test_a_cut_photograph_is_refused_though_its_thumbnail_is_whole():
     thumbnail = b"\xff\xe1" + struct.pack(">H", len(KINDS["jpg"]()) + 2) + KINDS["jpg"]()
     content = KINDS["jpg"]()[:2] + thumbnail + KINDS["jpg"]()[2:]

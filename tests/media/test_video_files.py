@@ -144,6 +144,20 @@ def test_frames_are_counted_as_they_are_decoded(tmp_path):
     assert count_frames(tmp_path / "clip.mp4") == 7
 
 
+def test_what_was_cut_off_without_encoding_anew_is_not_counted(tmp_path):
+    encode(tmp_path / "whole.mp4", moving(40), "libx264", {"x264-params": f"{X264}:bframes=3"})
+    with av.open(str(tmp_path / "whole.mp4")) as source, av.open(str(tmp_path / "cut.mp4"), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        start = int(2.5 / stream.time_base)  # frame 25; the key frame before it is 20
+        source.seek(start, stream=stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, copy
+                target.mux(packet)
+    assert count_frames(tmp_path / "cut.mp4") == len(read_video(tmp_path / "cut.mp4")[0]) == 15
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "art.ans"])
 def test_a_text_file_is_no_video_though_ffmpeg_would_draw_it(tmp_path, name):
     (tmp_path / name).write_text("This is a text file.\n" * 50)
