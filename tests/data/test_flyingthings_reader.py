@@ -24,7 +24,7 @@ def trajectories(root, sides=("left", "right")):
 
 def chained(root, **settings):
     return FlyingThingsFlow(
-        str(root), split="TRAIN", sides=["left"], **({"spacing": 8, "every": 3} | settings)
+        str(root), split="TRAIN", **({"sides": ["left"], "spacing": 8, "every": 3} | settings)
     )
 
 
@@ -152,3 +152,12 @@ def test_a_grid_of_nothing_is_refused(tmp_path, long, settings):
     write_flow(tmp_path, [long])
     with pytest.raises(ValueError, match="spacing and every must be at least 1"):
         chained(tmp_path, **settings)
+
+
+def test_a_side_that_is_not_there_is_no_recording_and_a_stray_file_is_no_frame(tmp_path, long):
+    write_flow(tmp_path, [long])
+    for stray in tmp_path.glob("frames_cleanpass*/TRAIN/*/*/left"):
+        (stray / ".DS_Store").write_bytes(b"0")
+    both, left = chained(tmp_path, sides=["left", "right"]), chained(tmp_path, sides=["left"])
+    assert len(both) == len(left) == 1
+    assert both.num_frames(0) == len(long.video)

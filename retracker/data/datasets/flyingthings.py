@@ -26,6 +26,7 @@ from retracker.media.flow import read_pfm
 from retracker.types import VideoSample
 
 FRAMES = ("frames_cleanpass_webp", "frames_cleanpass")  # the first that is there
+FRAME = re.compile(r"\d+\.(webp|png)")
 TRAJECTORIES = "trajs_ad"
 TRAJECTORY = re.compile(r"trajs_at_(\d+)\.npz")
 TRAJECTORY_FRAMES = 8
@@ -70,7 +71,7 @@ class FlyingThings(Recordings):
         """The given frames. Raises ValueError where fewer than eight follow the start."""
         sequence, start = self.clips[index]
         folder = f"{self.images}/{sequence}"
-        names = self.storage.names(folder)[start : start + TRAJECTORY_FRAMES]
+        names = _pictures(self.storage, folder)[start : start + TRAJECTORY_FRAMES]
         if len(names) != TRAJECTORY_FRAMES:
             raise ValueError(
                 f"{self.storage.where(folder)}: expected {TRAJECTORY_FRAMES} frames from the one of "
@@ -114,10 +115,11 @@ class FlyingThingsFlow(Recordings):
         self.clips = [
             f"{sequence}/{side}"
             for sequence in _sequences(self.storage, self.images, split)
-            for side in sides
+            for side in self.storage.names(f"{self.images}/{sequence}")
+            if side in sides
         ]
         if not self.clips:
-            raise ValueError(f"{root}: has no {self.images}/{split}/<A>/<0000>")
+            raise ValueError(f"{root}: has no {self.images}/{split}/<A>/<0000>/<{'|'.join(sides)}>")
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -133,7 +135,7 @@ class FlyingThingsFlow(Recordings):
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames. Raises ValueError where flow, objects and images differ in size."""
         folder = f"{self.images}/{self.clips[index]}"
-        names = self.storage.names(folder)
+        names = _pictures(self.storage, folder)
         video = self.storage.video([f"{folder}/{names[t]}" for t in frames])
         steps = self._steps(index, tuple(video.shape[-2:]))
         seeds = grid(steps.surface.shape[1:], self.spacing)
@@ -154,7 +156,8 @@ class FlyingThingsFlow(Recordings):
 
     def _numbers(self, index: int) -> list[str]:
         """What the frames are called: 0006 ... 0015."""
-        return [PurePosixPath(name).stem for name in self.storage.names(f"{self.images}/{self.clips[index]}")]
+        names = _pictures(self.storage, f"{self.images}/{self.clips[index]}")
+        return [PurePosixPath(name).stem for name in names]
 
     def _steps(self, index: int, size: tuple[int, int]) -> Steps:
         sequence, side = self.clips[index].rsplit("/", 1)
@@ -218,6 +221,11 @@ def _frames_folder(storage: Storage) -> str:
     if not found:
         raise ValueError(f"{storage.where('')}: has neither {' nor '.join(FRAMES)}")
     return found[0]
+
+
+def _pictures(storage: Storage, folder: str) -> list[str]:
+    """The names of the frames in a folder, in order; nothing else that lies there."""
+    return [name for name in storage.names(folder) if FRAME.fullmatch(name)]
 
 
 def _sequences(storage: Storage, folder: str, split: str) -> list[str]:
