@@ -191,6 +191,7 @@ def _locked(path: Path, *, remove: bool = True, wait: bool = True) -> Iterator[i
             finally:
                 if remove:
                     path.unlink(missing_ok=True)
+                fcntl.flock(file, fcntl.LOCK_UN)  # a process forked meanwhile has the file open, too
             return
         finally:
             os.close(file)

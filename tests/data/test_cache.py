@@ -280,6 +280,27 @@ def test_a_process_killed_while_making_leaves_the_key_free(cache):
     assert list((cache.folder / "making").iterdir()) == []
 
 
+def test_a_process_forked_while_an_entry_is_made_keeps_no_lock(cache):
+    making, forked = threading.Event(), threading.Event()
+
+    def make(path):
+        making.set()
+        forked.wait()
+        path.write_bytes(content_of("a"))
+
+    thread = threading.Thread(target=lambda: cache.get("a", make, Path.read_bytes))
+    thread.start()
+    making.wait()
+    child = FORK.Process(target=get, args=(cache, "a"))
+    child.start()  # it inherits what the thread has open, and wants the same entry
+    forked.set()
+    thread.join()
+    child.join(10)
+    stuck = child.is_alive()
+    child.kill()
+    assert not stuck and child.exitcode == 0
+
+
 def test_a_vanished_entry_is_made_again(cache):
     get(cache, "a")
     make, seen = Maker("a"), []
