@@ -43,7 +43,8 @@ def transfer(pair: PairSample, xy: Float[Tensor, "N 2"], tolerance: float) -> Tr
     points = unproject(xy, torch.where(usable, start.depth, 1.0), pair.intrinsics0.double())
     places, ahead = project(transform(pair.pose_0to1.double(), points), pair.intrinsics1.double())
     height, width = depth1.shape
-    inside = (ahead > 0) & (places >= 0).all(-1) & (places < places.new_tensor([width, height])).all(-1)
+    stored = places.float()  # as tracks are: just before the border, this may round onto it
+    inside = (ahead > 0) & (stored >= 0).all(-1) & (stored < stored.new_tensor([width, height])).all(-1)
     places = torch.where(inside[:, None], places, 0.5)  # somewhere to read
     there = read_depth(depth1, places)
     ahead = torch.where(inside, ahead, 1.0)

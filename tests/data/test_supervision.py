@@ -156,6 +156,13 @@ def test_a_point_outside_of_view_1_is_known_to_be_unseen():
     assert labels(supervised_clip(wall(x=1.0), MIDDLE, dense=False)) == (False, True, False)
 
 
+def test_a_place_that_is_rounded_onto_the_border_is_outside():
+    moved = (15.25 - 30 + 1e-7) * 4 / 100  # to 30 - 1e-7 px, in 32 bits the border itself
+    clip = supervised_clip(wall(x=moved), MIDDLE, dense=False)
+    assert labels(clip) == (False, True, False) and not clip.tracks[1].any()
+    assert labels(supervised_clip(wall(x=moved + 1e-6), MIDDLE, dense=False)) == (True, True, True)
+
+
 def test_a_point_behind_the_camera_is_known_to_be_unseen():
     clip = supervised_clip(wall(z=6.0), MIDDLE, dense=False)  # it would project into the image
     assert labels(clip) == (False, True, False) and clip.tracks.isfinite().all()
