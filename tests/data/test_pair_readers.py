@@ -1,5 +1,6 @@
 """What each reader of posed pairs does with the oddities of its own format."""
 
+import gc
 import pickle
 import shutil
 
@@ -106,6 +107,37 @@ def test_a_list_may_say_npz(mega):
     path = mega / "index/trainvaltest_list/train_list.txt"
     path.write_text("0042_0.1_0.3.npz\n\n")
     assert len(MegaDepth(str(mega), "train", megadepth.index(), SIZE)) == 1
+
+
+def test_a_list_of_scenes_that_is_missing_or_empty_is_told(mega):
+    path = mega / "index/trainvaltest_list/train_list.txt"
+    path.write_text("\n\n")
+    with pytest.raises(ValueError, match=r"train_list\.txt: names no scene"):
+        MegaDepth(str(mega), "train", megadepth.index(), SIZE)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"train_list\.txt: no such list.*scene_info_0\.1_0\.7"):
+        MegaDepth(str(mega), "train", megadepth.index(), SIZE)
+
+
+@pytest.mark.parametrize("without", [[15, 22], [13.0], "0015"])
+def test_scenes_to_leave_out_are_names(without):
+    with pytest.raises((ValueError, TypeError), match=r"index\.without|without"):
+        megadepth.index(without=without)
+
+
+def test_at_least_one_pair_of_a_file_is_asked_for():
+    for make in (megadepth.index, scannet.scans):
+        with pytest.raises(ValueError, match="max_pairs.*at least 1"):
+            make(max_pairs=0)
+
+
+def test_collecting_garbage_goes_on_after_an_index_is_read_or_refused(mega):
+    path = mega / "index/scene_info_0.1_0.7/0001_0.1_0.3.npz"
+    MegaDepth(str(mega), "train", megadepth.index(), SIZE)
+    path.write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=path.name):
+        MegaDepth(str(mega), "train", megadepth.index(), SIZE)
+    assert gc.isenabled()
 
 
 @pytest.mark.parametrize(

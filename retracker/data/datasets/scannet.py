@@ -34,6 +34,10 @@ class ScanIndex:
     min_score: float | int  # of overlap; SuperGlue and LoFTR: 0.4
     max_pairs: int  # of one scan, spread evenly over it: 230 million are listed
 
+    def __post_init__(self) -> None:
+        if self.max_pairs < 1:
+            raise ValueError(f"index.max_pairs: expected at least 1, got {self.max_pairs}")
+
 
 class ScanNet(Pairs):
     """Pairs of ScanNet, in metres.
