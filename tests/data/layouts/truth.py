@@ -31,8 +31,8 @@ class Truth:
     scene: Scene  # B = 1: for flow and for other questions
 
     def flow(self, source: int, target: int) -> DenseFlow:
-        """Where each pixel centre of one frame is in another: displacement H W 2, valid H W."""
-        return flow_between(self.scene, source, target).map(lambda x: x[0])
+        """Where each pixel centre of one frame is in another: displacement 1 H W 2, valid 1 H W."""
+        return flow_between(self.scene, source, target)
 
 
 @cache

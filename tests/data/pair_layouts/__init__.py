@@ -17,7 +17,7 @@ from PIL import Image
 
 from retracker.data.pairs import Pairs
 from retracker.data.synthetic.raster import draw
-from retracker.data.synthetic.scene import Material, depth_between, flow_between, follow, front
+from retracker.data.synthetic.scene import Material, depth_between, follow, front
 from retracker.data.synthetic.surfaces import pose
 from retracker.types import DenseFlow
 
@@ -63,7 +63,7 @@ def still(seed: int) -> Truth:
 
 def true_flow(truth: Truth, source: int = FRAMES[0], target: int = FRAMES[1]) -> DenseFlow:
     """From every pixel centre of one frame to another, exact: displacement 1 H W 2, valid 1 H W."""
-    return flow_between(truth.scene, source, target)
+    return truth.flow(source, target)
 
 
 def true_places(truth: Truth, xy: torch.Tensor, source: int = FRAMES[0], target: int = FRAMES[1]) -> tuple:
