@@ -38,7 +38,7 @@ class PlaneWarp(TensorStruct):
             offset, slope = thin_plate_moves(xy, self.centres, self.spline)
             miss = xy + offset - unbent
             xy = xy - solved(slope + torch.eye(2, dtype=slope.dtype), miss)
-            if miss.abs().max() < NEAR:  # and then squared by the step just taken
+            if (miss.abs() < NEAR).all():  # and then squared by the step just taken
                 break
         found = ahead & (miss.abs() < NEAR).all(-1)
         return torch.where(found[..., None], xy, 0.0), found

@@ -1,5 +1,6 @@
 """Warped pictures: what a label says is what the picture's own coordinates say."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from retracker.data.picture_warps import (
     flow_between,
     render,
 )
-from retracker.data.recordings import in_frame
+from retracker.data.recordings import Unusable, in_frame
 from retracker.data.sources import Plain
 from retracker.data.warp import read_flow
 from retracker.geometry.coords import sample_image
@@ -227,6 +228,14 @@ def test_a_broken_file_is_named_and_the_others_are_read(folder, name, content):
     with pytest.raises(ValueError, match=name):
         clips[own.index(True)]
     assert not clips[own.index(False)].name.startswith(f"warped_images/{name}")
+
+
+def test_a_clip_that_shows_nothing_is_unusable_and_no_failure(folder):
+    away = replace(STRONG, shift=30.0)  # far beyond the picture, for most of them
+    clips = images(folder, warping=away, num_points=1)
+    with pytest.raises(Unusable, match="no point is visible"):
+        for clip in clips:
+            assert clip.visible.any()
 
 
 def test_a_mixture_skips_what_cannot_be_read(folder):
