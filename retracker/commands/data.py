@@ -27,7 +27,7 @@ from retracker.data.inspection import (
 )
 from retracker.data.recordings import Recordings
 from retracker.media.files import replacing
-from retracker.media.image import write_image
+from retracker.media.image import check_image_name, write_image
 from retracker.media.video import write_video
 from retracker.types import VideoSample
 from retracker.visualize.sheet import contact_sheet, draw_clip, is_pair
@@ -68,6 +68,9 @@ def _check(arguments: argparse.Namespace) -> int:
         check_positive(f"--{option}", getattr(arguments, option))
     out = arguments.out or Path(f"check_{arguments.dataset}.png")
     check_folder("--out", out.parent)
+    check_image_name(out)
+    if arguments.json is not None:
+        check_folder("--json", arguments.json.parent)
     dataset = open_data_set(arguments.dataset, arguments.root, arguments.overrides)
     census, findings = _looked_through(dataset, arguments)
     numbers = numbers_of(arguments.dataset, arguments.root, dataset, census, findings)

@@ -11,7 +11,8 @@ from retracker.commands.shell import say
 from retracker.data.inspection import Census, Fault, Findings, kind_of
 from retracker.data.label_statistics import summary_of
 
-WIDTH = 100  # columns
+WIDTH = 100  # columns, and as many more as it takes not to break a path in two
+GAP = 2  # columns between those of a table
 MOST_FAULTS = 12  # listed; the others are counted
 MOST_SIZES = 3
 SUSPECT = 0.6  # of the change of colour that chance would give: hardly the labels of these frames
@@ -50,12 +51,14 @@ def print_list(known: Mapping[str, str]) -> None:
 
 
 def _print_columns(rows: Sequence[tuple[str, str]]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    longest = max(len(word) for _, text in rows for word in text.split())
+    width = max(WIDTH, max(len(name) for name, _ in rows) + GAP + longest + GAP)
+    table = Table(box=None, show_header=False, padding=(0, GAP, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for cells in rows:
         table.add_row(*cells)
-    console = Console(width=WIDTH, highlight=False, markup=False)
+    console = Console(width=width, highlight=False, markup=False)
     with console.capture() as page:
         console.print(table)
     say("\n".join(line.rstrip() for line in page.get().splitlines()))

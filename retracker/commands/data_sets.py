@@ -65,12 +65,13 @@ def _put(name: str, settings: DictConfig, root: str) -> None:
 
 def _override(name: str, cfg: DictConfig, override: str) -> None:
     """Change one value of the data set, in place, or one of SURROUNDINGS."""
-    key, _, _ = override.partition("=")
+    key, _, text = override.partition("=")
     path = key if key in SURROUNDINGS else f"opened.{key}"
     own = [own for own in _keys(cfg.opened) if not own.startswith("cache")]
     if key not in (*own, *SURROUNDINGS):
         raise ValueError(f"{name}: has no key {key!r} to change, only {', '.join((*own, *SURROUNDINGS))}")
-    value = OmegaConf.select(OmegaConf.from_dotlist([override]), key)
+    # Nothing is the empty text, as in an override of a training: to OmegaConf it is null.
+    value = OmegaConf.select(OmegaConf.from_dotlist([override]), key) if text else ""
     parent, _, last = path.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     written = node._get_node(last)._value()  # an interpolation stays as it is written

@@ -34,11 +34,16 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
 
 def write_image(path: str | Path, image: UInt8[Tensor, "3 H W"]) -> None:
     """Write an RGB image; the suffix (.png, .jpg, ...) names the format."""
+    check_image_name(path)
+    with replacing(path) as partial:
+        Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial)
+
+
+def check_image_name(path: str | Path) -> None:
+    """Raise ValueError if an image cannot be written under that name: what is there to draw may take long."""
     path = Path(path)
     if path.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"{path}: expected the suffix of an image format, such as .png, got {path.suffix!r}")
-    with replacing(path) as partial:
-        Image.fromarray(image.permute(1, 2, 0).cpu().numpy()).save(partial)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -77,6 +77,29 @@ def test_what_is_missing_or_broken_is_named_and_the_exit_code_is_1(root, capsys)
     assert (root.parent / "sheets" / "sheet.png").is_file()
 
 
+def test_a_long_path_is_not_broken_in_two(root, capsys):
+    far = root.parent / "/".join(["folder" * 5] * 5) / "clips"
+    far.parent.mkdir(parents=True)
+    root.rename(far)
+    (far / "clip0" / "003.png").unlink()
+    assert main(["data", "check", "tracks_folder", str(far)]) == 1
+    assert f"{far}/clip0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "sheet.txt"], "sheet.txt: expected the suffix of an image"),
+        (["--json", "clips/clip0.npz/x.json"], "--json: cannot make the folder"),
+    ],
+)
+@pytest.mark.usefixtures("root")
+def test_what_cannot_be_written_is_told_before_all_is_read(capsys, monkeypatch, arguments, message):
+    monkeypatch.setattr("retracker.commands.data.inspect", None)
+    assert main(["data", "check", "tracks_folder", "clips", *arguments]) == 2
+    assert message in only_line(capsys.readouterr())
+
+
 def test_nothing_readable_is_no_reason_to_fail_otherwise(root, capsys):
     for index in range(2):
         (root / f"clip{index}.npz").write_bytes(b"nonsense")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pair_layouts import megadepth, megadepth_d2net, rgb, scannet, still, write_h5, write_jpg
 
+from retracker.commands.data_sets import open_data_set
 from retracker.data.cache import DiskCache
 from retracker.data.datasets.megadepth import MegaDepth
 from retracker.data.datasets.megadepth_d2net import MegaDepthD2Net
@@ -164,6 +165,12 @@ def test_pairs_come_out_of_the_cache_as_from_the_files(mega, tmp_path_factory):
         kept = MegaDepth(str(mega), "train", megadepth.index(), SIZE, cache)[0]
         assert torch.equal(kept.image1, fresh.image1) and torch.equal(kept.depth1, fresh.depth1)
         assert torch.equal(kept.pose_0to1, fresh.pose_0to1)
+
+
+def test_images_may_lie_in_the_root_itself_also_when_the_command_says_so(tmp_path, truths):
+    megadepth_d2net.write(tmp_path, truths)
+    pairs = open_data_set("megadepth_d2net", str(tmp_path), ["images=", "size=96"])
+    assert torch.equal(pairs[0].image0, d2net(tmp_path)[0].image0)
 
 
 def d2net(root, max_scale_ratio=float("inf"), **limits):
