@@ -160,6 +160,22 @@ def test_a_point_out_of_view_is_hidden_but_located_and_asked_for_where_it_is_see
     assert not (never.labelled | never.located).any()
 
 
+def test_a_point_behind_the_horizon_or_absurdly_far_is_not_located_and_never_again():
+    sample = dotted()
+    tilted = torch.eye(3).repeat(6, 1, 1)
+    tilted[2:, 2, 0] = -1 / 60  # all right of x = 60 lies behind
+    tilted[4:, :2] *= 1e9
+    clip = warp(sample, tilted, (120, 160))
+    ahead = sample.tracks[..., 0] < 60
+    ahead[:2] = True
+    ahead[4:] = False
+    assert not ahead[3].all() and ahead[3].any()
+    assert torch.equal(clip.located, ahead) and not clip.visible[~ahead].any()
+    assert clip.tracks.isfinite().all() and (clip.tracks.abs() < 1e5).all()
+    straight = warp(clip, torch.eye(3).repeat(6, 1, 1), (120, 160))
+    assert torch.equal(straight.located, ahead) and torch.equal(straight.visible, clip.visible)
+
+
 @pytest.mark.parametrize("flip", [Flip(1.0, 0.0), Flip(0.0, 1.0)], ids=["across", "down"])
 def test_a_point_on_the_border_never_is_visible_beyond_it(flip):
     sample = dotted()

@@ -108,7 +108,14 @@ def test_a_long_list_is_never_held_whole(root):
 
 @pytest.mark.parametrize(
     "changed",
-    [{"traj_2d": torch.ones(3, 3)}, {"img": torch.ones(6, 8, 3)}, {"verts_inds_vis": torch.ones(2, 1)}],
+    [
+        {"traj_2d": torch.ones(3, 3)},
+        {"traj_2d": torch.ones(2)},
+        {"img": torch.ones(6, 8, 3)},
+        {"img": torch.ones(6, 8, 4, dtype=torch.uint8)},
+        {"img": torch.ones(6, 8, dtype=torch.uint8)},
+        {"verts_inds_vis": torch.ones(2, 1)},
+    ],
 )
 def test_a_frame_whose_parts_do_not_fit_is_named(root, changed):
     write_frame(root, 1, **changed)

@@ -20,7 +20,7 @@ def write_alltracker(folder):
     labels = {
         "point_xys": two_points(),
         "point_visibs": VISIBLE,
-        "point_xys_valid": np.array([[1, 1], [1, 1], [1, 0]]),
+        "point_xys_valid": np.array([[1, 1], [1, 0], [1, 0]]),
     }
     np.save(folder / "annot.npy", labels, allow_pickle=True)
 
@@ -37,7 +37,7 @@ def test_what_alltracker_calls_visible_is_visible_and_only_valid_points_are_know
     write_alltracker(tmp_path / "part" / "0001")
     sample = Kubric(str(tmp_path), split=None)[0]
     assert sample.visible.tolist() == [[True, True], [True, False], [False, False]]
-    assert sample.located.tolist() == sample.labelled.tolist() == [[True, True], [True, True], [True, False]]
+    assert sample.located.tolist() == sample.labelled.tolist() == [[True, True], [True, False], [True, False]]
 
 
 def test_layouts_are_told_apart_recording_by_recording(tmp_path):

@@ -166,9 +166,14 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: cannot be read as a file of tensors")
     try:
         frame = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        num_points = len(frame["traj_2d"])
-        if frame["img"].dtype != torch.uint8 or frame["verts_inds_vis"].shape != (num_points,):
-            raise ValueError("expected img of uint8, and as many points in verts_inds_vis as in traj_2d")
+        image, points = frame["img"], frame["traj_2d"]
+        if image.dtype != torch.uint8 or image.shape[2:] != (3,):
+            raise ValueError(f"expected img (H,W,3) of uint8, got {tuple(image.shape)} of {image.dtype}")
+        if points.shape[1:] not in ((2,), (3,)) or frame["verts_inds_vis"].shape != points.shape[:1]:
+            raise ValueError(
+                "expected traj_2d (N,3) and verts_inds_vis (N), "
+                f"got {tuple(points.shape)} and {tuple(frame['verts_inds_vis'].shape)}"
+            )
     except BROKEN as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: cannot be read as the trajectories of a frame ({reason})") from error
