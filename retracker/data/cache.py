@@ -65,7 +65,8 @@ class DiskCache:
 
     def _loaded(self, name: str, load: Callable[[Path], T]) -> T:
         entry = self._entry(name)
-        os.utime(entry, ns=(time.time_ns(),) * 2)  # 2 us: cheaper than to know whether it is needed
+        with suppress(OSError):  # it is another user's, or on a disk that is only read
+            os.utime(entry, ns=(time.time_ns(),) * 2)  # 2 us: cheaper than to know whether it is needed
         return load(entry)
 
     def _entry(self, name: str) -> Path:

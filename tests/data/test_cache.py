@@ -280,6 +280,16 @@ def test_a_process_killed_while_making_leaves_the_key_free(cache):
     assert list((cache.folder / "making").iterdir()) == []
 
 
+def test_an_entry_of_another_user_is_served(cache, monkeypatch):
+    assert get(cache, "a") == 1
+
+    def refuse(path, **_):
+        raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert get(cache, "a") == 0
+
+
 def test_a_process_forked_while_an_entry_is_made_keeps_no_lock(cache):
     making, forked = threading.Event(), threading.Event()
 
