@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from retracker.media.files import existing_file
+from retracker.media.image import is_whole
 
 MILLIMETRE = 1e-3  # the usual unit of depth in 16-bit images, in metres
 
@@ -18,9 +19,13 @@ def read_depth_png(path: str | Path, unit: float) -> Float32[np.ndarray, "H W"]:
     Raises FileNotFoundError if it is missing, ValueError if it cannot be decoded or is another kind of image.
     """
     path = existing_file(path)
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    content = np.fromfile(path, np.uint8)
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if is_whole(content.tobytes()) else None
+    except cv2.error as error:  # a header that asks for an absurd size
+        raise ValueError(f"{path}: cannot be read as an image") from error
     if image is None:
-        raise ValueError(f"{path}: cannot be read as an image")
+        raise ValueError(f"{path}: cannot be read as an image, or ends too early")
     if image.dtype != np.uint16 or image.ndim != 2:
         raise ValueError(f"{path}: expected depth as 16-bit grey, got {image.dtype} {image.shape}")
     return image.astype(np.float32) * np.float32(unit)

@@ -70,7 +70,7 @@ def decode_frame(content: bytes | memoryview, where: str) -> UInt8[np.ndarray, "
     content = bytes(content)
     how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        frame = cv2.imdecode(np.frombuffer(content, np.uint8), how) if _is_whole(content) else None
+        frame = cv2.imdecode(np.frombuffer(content, np.uint8), how) if is_whole(content) else None
     except cv2.error as error:  # a header that asks for an absurd size
         raise ValueError(f"{where}: cannot be read as an image") from error
     if frame is None:
@@ -78,7 +78,7 @@ def decode_frame(content: bytes | memoryview, where: str) -> UInt8[np.ndarray, "
     return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
-def _is_whole(content: bytes) -> bool:
+def is_whole(content: bytes) -> bool:
     """Whether a PNG or JPEG has its end; what follows it does not matter.
 
     imread, and imdecode before OpenCV 4.12, make of a JPEG that ends early a picture that is grey from there

@@ -33,6 +33,17 @@ def test_a_png_of_another_kind_is_refused(tmp_path):
         read_depth_png(tmp_path / "missing.png", MILLIMETRE)
 
 
+def test_a_png_without_its_end_is_refused_in_silence(tmp_path, capfd):
+    noise = np.random.default_rng(0).integers(0, 65536, (64, 64), np.uint16)
+    Image.fromarray(noise).save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    for share in (0.5, 0.99):
+        (tmp_path / "cut.png").write_bytes(content[: int(share * len(content))])
+        with pytest.raises(ValueError, match=r"cut\.png"):
+            read_depth_png(tmp_path / "cut.png", MILLIMETRE)
+    assert capfd.readouterr() == ("", "")  # libpng has a voice of its own
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_hdf5_comes_back_as_it_is(tmp_path, dtype):
     depth = read_depth_h5(write_h5(tmp_path / "a.h5", DEPTH.astype(dtype)), "depth")
