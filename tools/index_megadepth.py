@@ -30,17 +30,16 @@ ORDINAL_BYTES = 100 * 1024  # MegaDepth's depth files below this are masks that 
 def main(argv: list[str] | None = None) -> int:
     """Index every scene; returns the exit code."""
     arguments = parse(argv)
+    folder = arguments.out / "scene_info_0.1_0.7"
     try:
-        stems = []
         for scene in arguments.scenes or scenes_of(arguments.root):
             found = index_scene(arguments.root, scene, arguments.smallest_depth)
             for stem, info in found.items():
-                path = arguments.out / "scene_info_0.1_0.7" / f"{stem}.npz"
-                with replacing(path) as partial:
+                with replacing(folder / f"{stem}.npz") as partial:
                     partial.write_bytes(pickle.dumps(info, protocol=4))
-            stems += sorted(found)
             counts = ", ".join(f"{stem} {len(info['pair_infos'])}" for stem, info in found.items())
             sys.stdout.write(f"{scene}: {counts or 'no pairs'}\n")
+        stems = sorted(path.stem for path in folder.glob("[!.]*.npz"))  # those of earlier runs, too
         with replacing(arguments.out / "trainvaltest_list" / "train_list.txt") as partial:
             partial.write_text("".join(f"{stem}\n" for stem in stems))
     except (ValueError, OSError) as error:

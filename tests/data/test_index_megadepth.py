@@ -117,6 +117,13 @@ def test_overlaps_are_those_counted_by_hand(tree, scene):
         assert (x0, y0) == place(i, point) and (x1, y1) == place(j, point)
 
 
+def test_the_list_keeps_the_scenes_of_earlier_runs(tree):
+    for scene in ("0002", "0001"):
+        assert run(tree, "--scenes", scene) == 0
+    stems = (tree.parent / "index/trainvaltest_list/train_list.txt").read_text().split()
+    assert stems == [f"{scene}_{bounds}" for scene in ("0001", "0002") for bounds in ("0.1_0.3", "0.3_0.5")]
+
+
 def test_our_reader_takes_what_it_writes(tree, truth):
     assert run(tree) == 0
     index = IndexFiles(
