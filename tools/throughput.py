@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from retracker.commands.data_sets import open_data_set
 from retracker.configuration import run_command
 from retracker.data.inspection import Extent, Part, excerpt, parts_of
+from retracker.data.recordings import Unusable
 from retracker.types import VideoSample
 
 TOP = 5  # entries of the profile
@@ -54,30 +55,42 @@ def run(words: Sequence[str]) -> None:
     parser.add_argument("--workers", type=int, default=0, help="also read with so many processes")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(words)
+    if arguments.clips < 2:  # the first one starts the clock
+        raise ValueError(f"--clips: expected at least 2, got {arguments.clips}")
     torch.set_num_threads(1)
     rates, profiles = [], []
     for word in arguments.data_sets:
         name, _, root = word.partition("=")
-        parts = Excerpts(*chosen(name, root or None, arguments))
+        parts = chosen(name, root or None, arguments)
         rates += [rate_row(name, parts, workers) for workers in dict.fromkeys((0, arguments.workers))]
         profiles += list(profile_rows(name, parts))
     say("", "| data set | processes | clips/s | frames/s | frame |", "|---|---:|---:|---:|---|", *rates)
     say("", "| data set | share of the time | calls a clip | where |", "|---|---:|---:|---|", *profiles)
 
 
-def chosen(name: str, root: str | None, arguments: argparse.Namespace) -> tuple[Dataset, list[Part]]:
-    """The data set and what is read of it: random frames in a row of random items."""
+def chosen(name: str, root: str | None, arguments: argparse.Namespace) -> Excerpts:
+    """Random frames in a row of random items, read once: for the disk's cache, and to see what is usable."""
     dataset, rng = open_data_set(name, root, []), np.random.default_rng(arguments.seed)
     extent = Extent(num_frames=arguments.frames, whole=False)
     indices = rng.integers(len(dataset), size=arguments.clips).tolist()
-    return dataset, [part for index in indices for part in parts_of(dataset, index, extent, rng)]
+    parts = [part for index in indices for part in parts_of(dataset, index, extent, rng)]
+    usable = [part for part in parts if is_usable(dataset, part)]
+    if len(usable) < 2:
+        raise ValueError(f"{name}: {len(usable)} of {len(parts)} clips show anything to learn from")
+    return Excerpts(dataset, usable)
+
+
+def is_usable(dataset: Dataset, part: Part) -> bool:
+    try:
+        excerpt(dataset, part)
+    except Unusable:
+        return False
+    return True
 
 
 def rate_row(name: str, parts: Excerpts, workers: int) -> str:
-    """Read all, once to warm the disk's cache and once by the clock."""
+    """Read all by the clock."""
     first = parts[0]
-    for index in range(1, len(parts)):
-        parts[index]
     loader = DataLoader(parts, batch_size=None, num_workers=workers)
     clips = iter(loader)
     next(clips)  # the clock starts when the workers are there
