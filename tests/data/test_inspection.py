@@ -21,7 +21,7 @@ from retracker.data.inspection import (
     parts_of,
     spread,
 )
-from retracker.data.label_statistics import statistics_of, summary_of
+from retracker.data.label_statistics import MOST_VALUES, statistics_of, summary_of
 from retracker.data.recordings import labelled_clip
 
 WHOLE = Extent(num_frames=3, whole=True)
@@ -177,4 +177,4 @@ def test_colours_tell_labels_of_other_frames(clips):
 def test_very_many_labels_are_thinned_out():
     moving = torch.rand(2, 5000, 2) * 19
     clip = statistics_of(hand_made(moving.tolist(), [[1] * 5000] * 2))
-    assert clip.num_points == 5000 and len(clip.motion) == len(clip.seen) == 4096
+    assert clip.num_points == 5000 and len(clip.motion) == len(clip.seen) == MOST_VALUES

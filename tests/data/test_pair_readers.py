@@ -71,6 +71,15 @@ def test_without_either_image_the_undistorted_one_is_named(mega):
         pairs[0]
 
 
+def test_a_depth_file_in_no_folder_has_no_original_image_beside_it(mega):
+    path = mega / "index/scene_info_0.1_0.7/0001_0.1_0.3.npz"
+    content = pickle.loads(path.read_bytes())
+    content["image_paths"][1], content["depth_paths"][1] = "nowhere.jpg", "nowhere.h5"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
+        MegaDepth(str(mega), "", megadepth.index(), SIZE)[0]
+
+
 def test_a_mask_in_place_of_depth_is_nothing_to_learn_from(mega):
     pairs = MegaDepth(str(mega), "train", megadepth.index(), SIZE)
     write_h5(depth_file(mega), np.random.default_rng(0).integers(0, 3, (64, 96)))

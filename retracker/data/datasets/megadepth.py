@@ -37,7 +37,7 @@ class MegaDepth(IndexedPairs):
         except FileNotFoundError:
             number = self.pairs[index, side]
             image, depth = self.paths(number)
-            other = str(PurePosixPath(depth).parents[1] / "imgs" / PurePosixPath(image).name)
+            other = str(PurePosixPath(depth).parent.parent / "imgs" / PurePosixPath(image).name)
             if not self.storage.exists(other):
                 raise
         expected, found = self.storage.load(depth, read_depth).shape, read_size(self.storage, other)
