@@ -26,6 +26,8 @@ class IndexedPairs(Pairs):
         self, storage: Storage, images: str, infos: Sequence[tuple[str, SceneInfo]], label: str, size: int
     ) -> None:
         super().__init__(size)
+        if not isinstance(images, str):
+            raise ValueError(f"images: expected a folder below the root, or '' for the root, got {images}")
         self.storage, self.folder, self.label = storage, images, label
         scenes = [info for _, info in infos]
         self.places = [place for place, _ in infos]

@@ -42,8 +42,8 @@ class Pairs(Dataset[PairSample], ABC):
     """
 
     def __init__(self, size: int) -> None:
-        if size < 2:
-            raise ValueError(f"size: expected views of at least 2 px, got {size}")
+        if not isinstance(size, int) or size < 2:
+            raise ValueError(f"size: expected a whole number of px, at least 2, got {size}")
         self.size = size
 
     @abstractmethod

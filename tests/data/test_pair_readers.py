@@ -182,6 +182,13 @@ def test_images_may_lie_in_the_root_itself_also_when_the_command_says_so(tmp_pat
     assert torch.equal(pairs[0].image0, d2net(tmp_path)[0].image0)
 
 
+@pytest.mark.parametrize(("setting", "message"), [("size=51.5", "size"), ("images=null", "images")])
+def test_settings_of_a_wrong_kind_are_told_at_once(tmp_path, truths, setting, message):
+    megadepth_d2net.write(tmp_path, truths)
+    with pytest.raises(ValueError, match=message):
+        open_data_set("megadepth_d2net", str(tmp_path), [setting])
+
+
 def d2net(root, max_scale_ratio=float("inf"), **limits):
     return MegaDepthD2Net(str(root), "", megadepth_d2net.index(**limits), max_scale_ratio, SIZE)
 
