@@ -9,10 +9,12 @@ import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
+from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.augment import Transform
+from retracker.data.faults import CORRUPT, DataFault
 from retracker.data.mixture import Mixture, Positions
 from retracker.data.sources import Pairing, Source, Window, as_source
 from retracker.data.workers import settle
@@ -48,6 +50,7 @@ class DataModule(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
         sources = {name: as_source(dataset, window, pairing) for name, dataset in train.items()}
         self.stream = Mixture(sources, weights, transform, seed, block)
+        self._loaders: list[DataLoader] = []
 
     def train_dataloader(self) -> DataLoader:
         """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
@@ -68,6 +71,10 @@ class DataModule(pl.LightningDataModule):
         if report := self.stream.faults.report():
             warnings.warn(report, stacklevel=2)
 
+    def on_exception(self, exception: BaseException) -> None:  # noqa: ARG002  Lightning's signature
+        """End all workers: Lightning ends those of training or of validation, whichever was under way."""
+        CombinedLoader(self._loaders).reset()
+
     def _check_block(self, together: int) -> None:
         lengths, block = self.stream.kinds.lengths, self.stream.block
         if len(lengths) > 1 and block % together:
@@ -77,7 +84,7 @@ class DataModule(pl.LightningDataModule):
             )
 
     def _loader(self, source: Dataset[VideoSample], positions: Sequence[int] | Positions, batch_size: int):
-        return DataLoader(
+        loader = DataLoader(
             source,
             sampler=positions,
             batch_size=batch_size,
@@ -87,17 +94,25 @@ class DataModule(pl.LightningDataModule):
             worker_init_fn=settle,
             pin_memory=torch.cuda.is_available(),
         )
+        self._loaders.append(loader)
+        return loader
 
 
 class Padded(Dataset[VideoSample]):
-    """Clips that begin again after the last one, then without labels: such a clip counts for nothing."""
+    """Clips that begin again after the last one, then without labels: such a clip counts for nothing.
+
+    None is skipped, or scores could not be compared: raises DataFault for one that cannot be read.
+    """
 
     def __init__(self, clips: Dataset[VideoSample]) -> None:
         self.clips = clips
 
     def __getitem__(self, position: int) -> VideoSample:
-        clip = self.clips[position % len(self.clips)]
-        first = position < len(self.clips)
+        index, first = position % len(self.clips), position < len(self.clips)
+        try:
+            clip = self.clips[index]
+        except CORRUPT as error:
+            raise DataFault(f"data.val: clip {index} cannot be read: {error}") from error
         return replace(clip, labelled=clip.labelled & first, located=clip.located & first)
 
 

@@ -1,5 +1,10 @@
 """The stream as training reads it: files, rendered clips and pairs, on any number of ranks and workers."""
 
+import multiprocessing
+import os
+import shutil
+import signal
+import time
 from itertools import islice
 from types import SimpleNamespace
 
@@ -19,6 +24,7 @@ from layouts.truth import rendered
 from torch.utils.data import DataLoader, Dataset
 from walls import Walls
 
+import retracker.data.workers as workers
 from retracker.configuration import compose_config
 from retracker.data.augment import Augment, Flip, Reverse
 from retracker.data.crop import Resize
@@ -142,6 +148,27 @@ def test_a_worker_uses_one_thread():
     assert threads == [1, 1]
 
 
+def work(ready):
+    settle(0)
+    ready.set()
+    time.sleep(60)
+
+
+def test_a_worker_survives_a_warning_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(workers, "LAST", 2)
+    fork = multiprocessing.get_context("fork")
+    ready = fork.Event()
+    worker = fork.Process(target=work, args=(ready,), daemon=True)
+    worker.start()
+    ready.wait(20)
+    os.kill(worker.pid, signal.SIGUSR1)
+    worker.terminate()
+    worker.join(1)
+    assert worker.is_alive()
+    worker.join(20)
+    assert worker.exitcode == -signal.SIGALRM
+
+
 def test_excerpts_are_the_same_whenever_they_are_read(tree):
     clips = Excerpts(LAYOUT.open(tree), num_clips=2, num_frames=3, stride=2, num_points=4, size=[40, 40])
     assert len(clips) == 2 and same(clips[1], clips[1])
@@ -204,6 +231,21 @@ def test_your_own_videos_can_be_trained_and_validated_on(tree, tmp_path, capsys)
         (tmp_path / name).symlink_to(tree, target_is_directory=True)
     assert main([*SMALL, f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 0
     assert "trained 2 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_validation_clip_that_cannot_be_read_ends_a_run_in_one_line_and_its_workers(
+    tree, tmp_path, capsys, num_workers
+):
+    (tmp_path / "tracks_folder").symlink_to(tree, target_is_directory=True)
+    shutil.copytree(tree, tmp_path / "tracks_folder_val")
+    broken = tmp_path / "tracks_folder_val" / "clip0.npz"
+    broken.write_bytes(broken.read_bytes()[:100])
+    told = [f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]
+    assert main([*SMALL, *told, f"data.num_workers={num_workers}"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert f"data.val: clip 0 cannot be read: {broken}" in line and "Traceback" not in line
+    assert multiprocessing.active_children() == []  # they heed no SIGTERM: the process would never end
 
 
 TREES = {
