@@ -47,11 +47,13 @@ class Checkpoints(pl.Callback):
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        if not _steps_now(trainer, batch_idx):
+            return
         signalled = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)
         if signalled:
             log.warning("signal received at step %d: saving and stopping", trainer.global_step)
             trainer.should_stop = True
-        elif trainer.global_step % self.every_n_steps == 0 and _steps_now(trainer, batch_idx):
+        elif trainer.global_step % self.every_n_steps == 0:
             save(trainer, self.last_path)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -124,6 +124,9 @@ class TrackingModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.average.restore(checkpoint["ema_state_dict"], checkpoint["ema_updates"])
         self.guard.in_a_row = checkpoint["refused_in_a_row"]
+        # A validation may save within a step of several batches, whose gradients are lost: take it again.
+        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+        batches["completed"] -= batches["ready"] % self.trainer.accumulate_grad_batches
 
     def _anchors(self, batch: VideoSample) -> Tensor | None:
         num = self.supervision.num_anchors
