@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from retracker.data.augment import Transform
 from retracker.data.faults import CORRUPT, DataFault
 from retracker.data.mixture import Mixture, Positions
+from retracker.data.pairs import Pairs
 from retracker.data.sources import Pairing, Source, Window, as_source
 from retracker.data.workers import settle
 from retracker.types import DenseFlow, Noise, Queries, VideoSample, stack
@@ -47,8 +48,10 @@ class DataModule(pl.LightningDataModule):
             raise ValueError(
                 f"data: batch_size must be >= 1 and num_workers >= 0, got {batch_size!r} and {num_workers!r}"
             )
+        if isinstance(val, Pairs):
+            raise ValueError(f"data.val: {type(val).__name__} holds pairs: PairExcerpts makes clips of them")
         self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
-        sources = {name: as_source(dataset, window, pairing) for name, dataset in train.items()}
+        sources = {name: _source(name, dataset, window, pairing) for name, dataset in train.items()}
         self.stream = Mixture(sources, weights, transform, seed, block)
         self._loaders: list[DataLoader] = []
 
@@ -96,6 +99,13 @@ class DataModule(pl.LightningDataModule):
         )
         self._loaders.append(loader)
         return loader
+
+
+def _source(name: str, dataset: Dataset | Source, window: Window, pairing: Pairing) -> Source:
+    try:
+        return as_source(dataset, window, pairing)
+    except ValueError as error:
+        raise ValueError(f"data.train.{name}: {error}") from error
 
 
 class Padded(Dataset[VideoSample]):

@@ -47,12 +47,12 @@ class Faults:
     @property
     def drawn(self) -> list[int]:
         """Of each source, in the order of the names."""
-        return self.counts[: len(self.names)]
+        return self._counted()[: len(self.names)]
 
     @property
     def corrupt(self) -> list[int]:
         """Of each source, in the order of the names."""
-        return self.counts[len(self.names) :]
+        return self._counted()[len(self.names) :]
 
     def sound(self, which: int) -> None:
         """Count a sample that could be read."""
@@ -70,7 +70,7 @@ class Faults:
             self.counts[which] += 1
             self.counts[len(self.names) + which] += 1
             drawn, corrupt = self.drawn, self.corrupt
-            self._list(sum(corrupt) - 1, place)
+            self._list(place)
         warnings.warn(f"skipped corrupt sample {place} ({sum(corrupt)} so far)", stacklevel=3)
         of_source = (drawn[which], corrupt[which], f" of {self.names[which]}")
         for total, failed, whose in (of_source, (sum(drawn), sum(corrupt), "")):
@@ -88,10 +88,18 @@ class Faults:
         counts = ", ".join(f"{failed} of {total} of {name}" for name, total, failed in of_each if failed)
         return f"skipped as corrupt: {counts}; the first: {self._listed()}"
 
-    def _list(self, number: int, text: str) -> None:
-        if number < LISTED:
-            line = " ".join(text.split()).encode()[: LINE - 1]
-            self.lines[number * LINE : number * LINE + len(line)] = line
+    def _counted(self) -> list[int]:
+        return list(self.counts.get_obj())  # without the lock: a worker killed while it counts keeps it
+
+    def _list(self, text: str) -> None:
+        line = " ".join(text.split()).encode()[: LINE - 1]
+        for place in range(0, LISTED * LINE, LINE):
+            there = self.lines[place : place + LINE].rstrip(b"\0")
+            if there == line:
+                return
+            if not there:
+                self.lines[place : place + len(line)] = line
+                return
 
     def _listed(self) -> str:
         lines = [self.lines[i * LINE : (i + 1) * LINE].rstrip(b"\0") for i in range(LISTED)]

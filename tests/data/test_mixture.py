@@ -1,3 +1,7 @@
+import multiprocessing
+import os
+import signal
+import threading
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -7,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
+from walls import Walls
 
 from retracker.data.augment import Augment, Flip, Photometric, Reverse, mirror, repaint, reverse, transpose
 from retracker.data.datamodule import DataModule, collate, pad_points
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.data.faults import TooManyCorruptSamples, too_many
+from retracker.data.faults import CorruptSample, Faults, TooManyCorruptSamples, too_many
 from retracker.data.mixture import Mixture, NothingUsable, Positions
 from retracker.data.recordings import Unusable
 from retracker.data.sources import Pairing, Plain, Source, Window
@@ -256,6 +261,31 @@ def test_corrupt_samples_are_counted_and_listed_over_all_workers():
     assert f"disk[{hit}]: clip {hit} is cut off" in mixture.faults.report()
 
 
+@pytest.mark.filterwarnings("ignore:skipped corrupt sample")
+def test_each_corrupt_sample_is_listed_once():
+    faults = Faults(["disk"])
+    for index in (3, 3, 4, 3, 5):
+        faults.broken(0, CorruptSample(index, OSError(f"clip {index} is cut off")))
+    listed = [f"disk[{n}]: clip {n} is cut off" for n in (3, 4, 5)]
+    assert faults.report() == f"skipped as corrupt: 5 of 5 of disk; the first: {'; '.join(listed)}"
+
+
+def hold(faults):
+    faults.counts.get_lock().acquire()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_report_does_not_wait_for_a_worker_that_was_killed_while_it_counted():
+    faults = Faults(["disk"])
+    worker = multiprocessing.get_context("fork").Process(target=hold, args=(faults,))
+    worker.start()
+    worker.join()
+    reading = threading.Thread(target=faults.report, daemon=True)
+    reading.start()
+    reading.join(10)
+    assert not reading.is_alive()
+
+
 def visible_colours(sample):
     video = sample.video.float()
     return torch.stack([sample_image(video[t][None], sample.tracks[t][None])[0] for t in range(len(video))])
@@ -333,6 +363,19 @@ def data_module(train, val=None, **settings):
         "seed": 0,
     }
     return DataModule(train=train, val=val or clips(), **standard | settings)
+
+
+def test_a_data_set_that_makes_no_sense_is_named():
+    with pytest.raises(ValueError, match="^data.train.stage: pairing.negative_share .*one scene"):
+        data_module(
+            {"stage": Walls("aa")},
+            pairing=Pairing(num_points=8, negative_share=0.5, dense=False, scene_balance=0),
+        )
+
+
+def test_pairs_cannot_be_validated_on_as_they_are():
+    with pytest.raises(ValueError, match="^data.val: .*Walls.*PairExcerpts"):
+        data_module({"one": clips()}, Walls("aa"))
 
 
 def standing(step=0, rank=0, world_size=1, accumulate=1):
