@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 MISTAKE_EXIT_CODE = 2
+FULL_KEY = "full_key: "  # what Hydra's errors name a part of the configuration after
 # Groups that stand in no defaults list, so that they are chosen with a plus.
 ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
 
@@ -76,8 +77,11 @@ def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] 
 
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks; for one raised while building a part, its cause as well."""
-    parts = [error] if error.__cause__ is None else [error.__cause__, error]
-    return " | ".join(" ".join(str(part).split()) for part in parts)
+    own, cause = (" ".join(str(part or "").split()) for part in (error, error.__cause__))
+    _, found, part = own.partition(FULL_KEY)
+    if cause and found:  # Hydra repeats the cause: of its words only the part's name says more
+        return f"{part}: {cause}"
+    return " | ".join(words for words in (cause, own) if words)
 
 
 def _choices(group: str) -> list[str]:

@@ -19,6 +19,7 @@ from retracker.train import build_module, main, run_to_resume
         (["=3"], "override"),
         (["resume=nowhere.ckpt"], "nowhere.ckpt"),
         (["model.image_sise=3"], "image_sise"),
+        (["data.window.num_frames=0"], "error: data.window: window: num_frames and every stride"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(overrides, message, capsys, tmp_path, monkeypatch):
@@ -27,6 +28,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(overrides, message, capsys,
     lines = capsys.readouterr().err.strip().splitlines()
     assert message in lines[-1] and lines[-1].startswith("error: ")
     assert len([line for line in lines if "Traceback" in line]) == 0
+    assert "Error in call to target" not in lines[-1]  # Hydra's way to say the same once more
 
 
 def test_the_configuration_is_found_from_any_directory(tmp_path, monkeypatch):
