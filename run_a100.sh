@@ -4,9 +4,9 @@
 #     bash run_a100.sh tracking [hydra overrides]
 #     bash run_a100.sh tracking data.batch_size=4 resume=auto
 #
-# With GPUs it adds model=base trainer=ddp and clips of the size that base works at; without, model=tiny, to try a command before the cluster sees it.
-# The data are the rendered clips of data=synthetic, until there is a mix of real ones.
-# Overrides come last and win. PYTHON names another interpreter than .venv/bin/python or python.
+# With GPUs it adds model=base trainer=ddp and data=tracking_mix, from data_root=, RETRACKER_DATA or ./data; where there is
+# none of these, rendered clips of the size that base works at. A data= of your own replaces that. Without GPUs it adds
+# model=tiny, to try a command before the cluster sees it. Overrides come last and win. PYTHON names another interpreter than .venv/bin/python or python.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -23,7 +23,14 @@ if [[ -z "${PYTHON:-}" ]]; then
 fi
 num_gpus=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')
 if [[ "$num_gpus" -gt 0 ]]; then
-    setting=(model=base trainer=ddp data.train.synthetic.size=512 data.num_workers=8)
+    setting=(model=base trainer=ddp data.num_workers=8)
+    if [[ " $*" == *" data="* ]]; then
+        :
+    elif [[ " $*" == *" data_root="* || -n "${RETRACKER_DATA:-}" || -d data ]]; then
+        setting+=(data=tracking_mix data.batch_size=1)
+    else
+        setting+=(data.train.synthetic.size=512)
+    fi
 else
     setting=(model=tiny)
 fi
