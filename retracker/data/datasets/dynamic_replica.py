@@ -14,7 +14,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,24 +74,24 @@ class DynamicReplica(Recordings):
         """The given frames. Raises ValueError if they differ in size or in the number of points."""
         film = self.films[index]
         files = [f"{self.split}/{film.files[t].decode()}" for t in frames]
-        images = self._alike(files, _image, "img")  # T of H W 3
-        labels = torch.from_numpy(np.stack(self._alike(files, _labels, "labels")))  # T N 3
+        images, labels = zip(*[self.storage.load(file, _frame) for file in files], strict=True)
+        self._check_alike(files, images, "img")  # H W 3
+        self._check_alike(files, labels, "labels")  # N 3
+        known = torch.from_numpy(np.stack(labels))
         return labelled_clip(
-            as_video(images),
-            labels[..., :2],
-            labels[..., 2] > 0.5,
+            as_video(list(images)),
+            known[..., :2],
+            known[..., 2] > 0.5,
             name=f"dynamic_replica/{self.split}/{film.name}",
         )
 
-    def _alike(self, files: list[str], decode: Callable[[Path], np.ndarray], label: str) -> list[np.ndarray]:
-        arrays = [self.storage.array(file, decode, label) for file in files]
+    def _check_alike(self, files: list[str], arrays: Sequence[np.ndarray], label: str) -> None:
         for file, array in zip(files, arrays, strict=True):
             if array.shape != arrays[0].shape:
                 raise ValueError(
                     f"{self.storage.where(file)}: {label} of shape {array.shape}, "
                     f"expected {arrays[0].shape} as in {Path(files[0]).name}"
                 )
-        return arrays
 
 
 def _films(listed: np.ndarray) -> list[Film]:
@@ -151,13 +151,11 @@ def _folder(film: Film) -> str:
     return film.files[0].decode().split("/")[0]
 
 
-def _image(path: Path) -> np.ndarray:
-    return _tensors(path)["img"].numpy()
-
-
-def _labels(path: Path) -> np.ndarray:
+def _frame(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The image (H,W,3), and of every point x, y and whether it is visible (N,3)."""
     frame = _tensors(path)
-    return torch.cat([frame["traj_2d"][:, :2].float(), frame["verts_inds_vis"][:, None].float()], -1).numpy()
+    seen = frame["verts_inds_vis"][:, None].float()
+    return frame["img"].numpy(), torch.cat([frame["traj_2d"][:, :2].float(), seen], -1).numpy()
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
