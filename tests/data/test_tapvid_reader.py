@@ -105,3 +105,16 @@ def test_what_a_file_lacks_is_told(tmp_path, content, told):
 def test_an_unknown_subset_is_told(tmp_path):
     with pytest.raises(ValueError, match="expected as subset one of davis, rgb_stacking, kinetics, robotap"):
         TapVid(str(tmp_path), subset="tapvid")
+
+
+@pytest.mark.parametrize(
+    ("subset", "file"),
+    [
+        ("davis", "tapvid_davis.pkl"),
+        ("kinetics", "0000_of_0000.pkl"),
+        ("robotap", "robotap_split0.pkl"),
+    ],
+)
+def test_a_set_that_is_not_there_is_told_by_a_file_as_it_would_be_called(subset, file, tmp_path):
+    with pytest.raises(ValueError, match=f"expected files like {file} in it"):
+        TapVid(str(tmp_path), subset)

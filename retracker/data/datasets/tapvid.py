@@ -60,7 +60,8 @@ class TapVid(Recordings):
         folder, pattern = FILES[subset]
         files = self._matching(f"{folder}/", pattern) or self._matching("", pattern)
         if not files:
-            raise ValueError(f"{root}: expected files like {pattern} in it, or in its folder {folder}")
+            like = pattern.replace(r"\d{4}", "0000").replace(r"\d+", "0").replace("\\", "")
+            raise ValueError(f"{root}: expected files like {like} in it, or in its folder {folder}")
         lists = [self.storage.load(file, partial(_listed, file=file)) for file in files]
         self.videos = [video for videos in lists for video in videos]
 
