@@ -1,12 +1,9 @@
-"""Change whole clips: mirror them, play them backwards, repaint them. Frames and tracks move together."""
+"""Change whole clips: mirror them, play them backwards. Frames and tracks move together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from retracker.data.points import asked_where_seen, learnable
 from retracker.data.recordings import first_seen, in_frame
@@ -14,8 +11,6 @@ from retracker.geometry.coords import flip_horizontally
 from retracker.types import DenseFlow, VideoSample
 
 Transform = Callable[[VideoSample, np.random.Generator], VideoSample]
-
-GREY = (0.299, 0.587, 0.114)  # luma of R, G, B (ITU-R BT.601)
 
 
 class Augment:
@@ -60,18 +55,6 @@ class Reverse:
             return sample
         backwards = reverse(sample)
         return backwards if learnable(backwards).any() else sample
-
-
-class Photometric:
-    """Repaint the frames of a clip alike: brightness, contrast and saturation within ``1 +- range``."""
-
-    def __init__(self, brightness: float, contrast: float, saturation: float, grey: float) -> None:
-        self.ranges, self.grey = (brightness, contrast, saturation), grey  # grey: chance of losing all colour
-
-    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
-        brightness, contrast, saturation = 1 + np.array(self.ranges) * rng.uniform(-1, 1, 3)
-        saturation = 0.0 if rng.random() < self.grey else saturation
-        return replace(sample, video=repaint(sample.video, brightness, contrast, saturation))
 
 
 def mirror(sample: VideoSample) -> VideoSample:
@@ -129,18 +112,3 @@ def reverse(sample: VideoSample) -> VideoSample:
         flow=None,
     )
     return asked_where_seen(backwards)
-
-
-def repaint(
-    video: UInt8[Tensor, "T 3 H W"], brightness: float, contrast: float, saturation: float
-) -> UInt8[Tensor, "T 3 H W"]:
-    """Scale brightness, contrast about the clip's mean, and colour about grey; 1 leaves each as it is."""
-    colour = video.float() * brightness
-    colour = colour.mean() + contrast * (colour - colour.mean())
-    grey = luma(colour)
-    return (grey + saturation * (colour - grey)).round().clamp(0, 255).to(torch.uint8)
-
-
-def luma(video: Float[Tensor, "T 3 H W"]) -> Float[Tensor, "T 1 H W"]:
-    """The grey value of each pixel."""
-    return (video * video.new_tensor(GREY)[:, None, None]).sum(-3, keepdim=True)
