@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor
 
+from retracker.media.image import as_video
 from retracker.types import VideoSample
 
 GREY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B (ITU-R BT.601)
@@ -52,7 +52,7 @@ class Colour:
             offset = -contrast * (1 + brightness) * mean  # contrast keeps the clip's mean
             frame = cv2.transform(cv2.merge(list(planes)), np.c_[gain * matrix, matrix.sum(1) * offset])
             frames.append(frame if gamma == 0 else cv2.LUT(frame, gamma_table(np.exp(gamma))))
-        return replace(sample, video=from_pictures(frames))
+        return replace(sample, video=as_video(frames))
 
     def _amounts(self, num_frames: int, rng: np.random.Generator) -> Float[np.ndarray, "T 5"]:
         one, change = rng.uniform(-1, 1, 5), rng.uniform(-1, 1, 5) * self.drift
@@ -117,7 +117,7 @@ class Compress:
         for planes in sample.video.numpy():
             _, code = cv2.imencode(".jpg", cv2.merge(list(planes[::-1])), how)  # OpenCV writes B, G, R
             frames.append(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
-        return replace(sample, video=from_pictures(frames))
+        return replace(sample, video=as_video(frames))
 
 
 def colour_matrix(saturation: float, hue: float) -> Float[np.ndarray, "3 3"]:
@@ -130,15 +130,6 @@ def colour_matrix(saturation: float, hue: float) -> Float[np.ndarray, "3 3"]:
 def gamma_table(gamma: float) -> UInt8[np.ndarray, "256"]:
     """What each grey level becomes: its power ``gamma`` on a scale from 0 to 1."""
     return np.rint(255 * np.linspace(0, 1, 256) ** gamma).astype(np.uint8)
-
-
-def from_pictures(frames: Sequence[UInt8[np.ndarray, "H W 3"]]) -> UInt8[Tensor, "T 3 H W"]:
-    """Frames as OpenCV handles them, as one video."""
-    height, width, _ = frames[0].shape
-    video = np.empty((len(frames), 3, height, width), np.uint8)
-    for planes, frame in zip(video, frames, strict=True):
-        cv2.split(frame, list(planes))
-    return torch.from_numpy(video)
 
 
 def checked_range(

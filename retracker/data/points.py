@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from retracker.data.recordings import Unusable, earliest
+from retracker.data.recordings import Unusable, earliest, positions
 from retracker.types import Queries, VideoSample
 
 FAST = 0.05  # of a frame's longer side: what is seen farther from its start counts as moving
@@ -101,11 +101,6 @@ def only(sample: VideoSample, points: Int[Tensor, " M"]) -> VideoSample:
 def born(sample: VideoSample, frame: Int[Tensor, " N"]) -> VideoSample:
     """The clip with each point asked for in the given frame, where it is."""
     return replace(sample, queries=Queries(xy=positions(sample.tracks, frame), frame=frame))
-
-
-def positions(tracks: Float[Tensor, "T N 2"], frame: Int[Tensor, " N"]) -> Float[Tensor, "N 2"]:
-    """Where each point is in a frame of its own."""
-    return tracks[frame, torch.arange(len(frame))]
 
 
 def moves(sample: VideoSample) -> Bool[Tensor, " N"]:

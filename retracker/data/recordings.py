@@ -90,7 +90,12 @@ def labelled_clip(
 def first_seen(tracks: Float[Tensor, "T N 2"], visible: Bool[Tensor, "T N"]) -> Queries:
     """Each point where it is first visible (in frame 0 if it never is)."""
     first = earliest(visible)
-    return Queries(xy=tracks[first, torch.arange(tracks.shape[1])], frame=first)
+    return Queries(xy=positions(tracks, first), frame=first)
+
+
+def positions(tracks: Float[Tensor, "T N 2"], frame: Int[Tensor, " N"]) -> Float[Tensor, "N 2"]:
+    """Where each point is in a frame of its own."""
+    return tracks[frame, torch.arange(len(frame))]
 
 
 def earliest(mask: Bool[Tensor, "T N"]) -> Int[Tensor, " N"]:

@@ -21,6 +21,7 @@ import torch
 from hydra.utils import instantiate
 from layouts.tracks_folder import LAYOUT
 from layouts.truth import rendered
+from small_training import SMALL
 from torch.utils.data import DataLoader, Dataset
 from walls import Walls
 
@@ -209,17 +210,9 @@ def test_an_excerpt_that_shows_nothing_gives_way_to_the_next():
         PairExcerpts(Dark("aa"), 1, 4)[0]
 
 
-SMALL = (
-    "+experiment=tracking",
-    "+debug=fast",
-    "pretrained=none",
+VALIDATED = (
+    *SMALL,
     "total_steps=2",
-    "trainer.accelerator=cpu",
-    "trainer.devices=1",
-    "data=tracks_folder",
-    "data.window.num_frames=3",
-    "data.transform.transforms.crop.size=[64,64]",
-    "data.transform.transforms.points.num_points=5",
     "dataset@data.val=tracks_folder_val",
     "data.val.num_clips=1",
     "data.val.size=[64,64]",
@@ -229,7 +222,7 @@ SMALL = (
 def test_your_own_videos_can_be_trained_and_validated_on(tree, tmp_path, capsys):
     for name in ("tracks_folder", "tracks_folder_val"):
         (tmp_path / name).symlink_to(tree, target_is_directory=True)
-    assert main([*SMALL, f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 0
+    assert main([*VALIDATED, f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]) == 0
     assert "trained 2 steps" in capsys.readouterr().out
 
 
@@ -242,7 +235,7 @@ def test_a_validation_clip_that_cannot_be_read_ends_a_run_in_one_line_and_its_wo
     broken = tmp_path / "tracks_folder_val" / "clip0.npz"
     broken.write_bytes(broken.read_bytes()[:100])
     told = [f"data_root={tmp_path}", f"paths.output_dir={tmp_path / 'out'}"]
-    assert main([*SMALL, *told, f"data.num_workers={num_workers}"]) == 2
+    assert main([*VALIDATED, *told, f"data.num_workers={num_workers}"]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert f"data.val: clip 0 cannot be read: {broken}" in line and "Traceback" not in line
     assert multiprocessing.active_children() == []  # they heed no SIGTERM: the process would never end

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
-from retracker.data.datasets.frames import as_video
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.safe_pickle import BROKEN
 from retracker.data.storage import Storage
 from retracker.media.files import existing_file
+from retracker.media.image import as_video
 from retracker.types import VideoSample
 
 KEPT = {"sequence_name", "frame_number", "camera_name", "trajectories", "path"}  # of an entry

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Shaped
 from torch import Tensor
 
 from retracker.data.recordings import Recordings, labelled_clip
@@ -159,14 +158,6 @@ def may_be_folder(name: str) -> bool:
 def told(mask: Shaped[np.ndarray, "T N"]) -> Bool[np.ndarray, "T N"]:
     """A mask of bool, whatever number it is stored as."""
     return mask > 0.5
-
-
-def as_video(frames: Sequence[np.ndarray]) -> UInt8[Tensor, "T 3 H W"]:
-    """A video of frames (H,W,3) of one size."""
-    video = np.empty((len(frames), 3, *frames[0].shape[:2]), np.uint8)
-    for frame, channels in zip(frames, video, strict=True):
-        cv2.split(frame, list(channels))  # a third of the time of numpy's copy
-    return torch.from_numpy(video)
 
 
 def _tensor(mask: Bool[np.ndarray, "T N"] | None) -> Bool[Tensor, "T N"] | None:

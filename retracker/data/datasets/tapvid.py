@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
-from retracker.data.datasets.frames import as_video
 from retracker.data.mapped_pickle import load_mapped
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
-from retracker.media.image import decode_frame
+from retracker.media.image import as_video, decode_frame
 from retracker.types import VideoSample
 
 FILES = {  # of each set: its usual folder, and how its files are called
