@@ -14,7 +14,8 @@ from rich.progress import track as progress
 from rich.table import Table
 from torch import Tensor
 
-from retracker.benchmarks.protocol import Tracked, score_clip
+from retracker.benchmarks.protocol import Tracked
+from retracker.benchmarks.tracking import score_clip
 from retracker.checkpoint import load
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.models.tracker import probability

@@ -1,19 +1,22 @@
-"""What a benchmark asks of a tracker, and how one clip is scored."""
+"""What a benchmark is: items, a question to a method about each of them, and a score for its answer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retracker.geometry.coords import rescale
-from retracker.metrics.tapvid import compute_tapvid_metrics
-from retracker.types import TensorStruct, VideoSample
+from retracker.types import TensorStruct
 
-METRIC_SIZE = 256  # px: TAP-Vid measures in a 256 x 256 raster, whatever size the tracker saw
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+ALL = "all"  # the group of all items
+Scores = Mapping[str, float]  # of one item: NaN where the item has nothing to measure it on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,56 +28,127 @@ class Tracked(TensorStruct):
     confidence: Float[Tensor, "T N"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Matched(TensorStruct):
+    """One pair's answer: correspondences, in raster px of the two images that were given."""
+
+    points0: Float[Tensor, "M 2"]
+    points1: Float[Tensor, "M 2"]
+    confidence: Float[Tensor, " M"]  # higher: surer; of no fixed scale
+
+
 # (video UInt8[T 3 H W], queries Float[N 3] = (t, x, y) px) -> Tracked, in pixels of the video it was given
 Tracker = Callable[[Tensor, Tensor], Tracked]
+# (image0 UInt8[3 H0 W0], image1 UInt8[3 H1 W1]) -> Matched, in pixels of the images it was given
+Matcher = Callable[[Tensor, Tensor], Matched]
 
 
-@runtime_checkable
-class Clips(Protocol):
-    """The unbatched clips of one group: a Dataset, or a list."""
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A method under the name that tables show."""
 
+    name: str
+    method: Tracker | Matcher
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what it was built from, for the records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One number of a benchmark, as tables show it."""
+
+    heading: str
+    metric: str
+    percent: bool = True  # kept in [0, 1], shown times 100; otherwise shown as it is
+    better: str = "higher"  # or "lower"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A score over thresholds, to be plotted: ``metrics[i]`` is what is reached at ``thresholds[i]``."""
+
+    title: str
+    thresholds: tuple[float, ...]
+    unit: str  # of the thresholds
+    metrics: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A method's scores over all items."""
+
+    values: Scores
+    undefined: Mapping[str, Sequence[str]]  # by metric, the items that it could not be measured on
+
+
+class Benchmark(ABC, Generic[Item, Answer]):
+    """The items of one benchmark in a fixed order, and its protocol to the last detail.
+
+    Making one lists what is there and raises FileNotFoundError or ValueError, in one sentence, where that is
+    not the benchmark. Reading an item raises OSError or ValueError, naming the file.
+    """
+
+    kind: ClassVar[str]  # "tracker" or "matcher": what competes, and the config group that it is chosen from
+    usual_baselines: ClassVar[Sequence[str]]  # names of that group
+    name: str  # of its yaml, and of its entries in published.yaml
+    title: str  # for people: "TAP-Vid DAVIS, first"
+    protocol: Mapping[str, Any]  # all that the meaning of its numbers depends on; json
+    columns: Sequence[Column]  # of its own table
+    headline: Sequence[Column]  # of the table of all benchmarks: the few that papers report
+    curves: Sequence[Curve] = ()
+    ranked_by: str  # the metric that tells good items from bad ones; higher is better
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> VideoSample: ...
+    @abstractmethod
+    def item_name(self, index: int) -> str:
+        """What the benchmark calls an item; no two are called the same."""
+
+    def group(self, index: int) -> str:
+        """What an item is also averaged by, where a benchmark has groups: "hard", "viewpoint", a scene."""
+        del index
+        return ALL
+
+    @abstractmethod
+    def read(self, index: int) -> Item: ...
+
+    @abstractmethod
+    def size(self, item: Item) -> int:
+        """How many frames (or 1 for a pair): what speed is counted in."""
+
+    @abstractmethod
+    def ask(self, method: Tracker | Matcher, item: Item) -> Answer:
+        """A method's answer. Raises ValueError for a malformed one."""
+
+    @abstractmethod
+    def score(self, item: Item, answer: Answer) -> Scores: ...
+
+    def summarise(self, scores: Mapping[str, Scores]) -> Summary:
+        """All items' scores, by name, as one: the plain mean of each metric where it is defined."""
+        return plain_means(scores)
+
+    @abstractmethod
+    def arrays(self, item: Item, answer: Answer) -> Mapping[str, np.ndarray]:
+        """What is stored of an answer where predictions are asked for."""
+
+    @abstractmethod
+    def picture(self, item: Item, answer: Answer, path: Path) -> Path:
+        """Draw answer and truth; ``path`` has no suffix yet. Returns the file."""
 
 
-def score_clip(sample: VideoSample, tracked: Tracked, query_mode: str = "first") -> dict[str, float]:
-    """The TAP-Vid metrics of one unbatched clip, each in [0, 1]; NaN where no visible point is evaluated.
+def plain_means(scores: Mapping[str, Scores]) -> Summary:
+    """The unweighted mean over items of each metric, without those where it is NaN, which are named.
 
-    Raises ValueError if the tracker's answer has the wrong shape or is not finite.
+    A metric that is defined nowhere stays NaN. Raises ValueError if there is no item.
     """
-    tracks, visible = tracked.tracks.detach().cpu(), tracked.visible.detach().cpu()
-    _check(sample, tracks, visible)
-    size = tuple(sample.video.shape[-2:])
-
-    def raster(xy: Tensor) -> np.ndarray:
-        return rescale(xy.double(), size, (METRIC_SIZE, METRIC_SIZE)).numpy()
-
-    time = sample.queries.frame.double()[:, None].numpy()
-    query_tyx = np.concatenate([time, raster(sample.queries.xy)[:, ::-1]], axis=-1)  # N 3
-    scores = compute_tapvid_metrics(
-        query_tyx[None],
-        ~sample.visible.T.numpy()[None],  # T N -> 1 N T
-        raster(sample.tracks).transpose(1, 0, 2)[None],  # T N 2 -> 1 N T 2
-        ~visible.T.numpy()[None],
-        raster(tracks).transpose(1, 0, 2)[None],
-        query_mode,
-    )
-    return {name: float(np.asarray(value).reshape(-1)[0]) for name, value in scores.items()}
-
-
-def queries_txy(sample: VideoSample) -> Float[Tensor, "N 3"]:
-    """The queries of a clip as one array of (t, x, y), px."""
-    return torch.cat([sample.queries.frame[:, None].float(), sample.queries.xy], dim=-1)
-
-
-def _check(sample: VideoSample, tracks: Tensor, visible: Tensor) -> None:
-    if tracks.shape != sample.tracks.shape or visible.shape != sample.visible.shape:
-        raise ValueError(
-            f"{sample.name}: expected tracks {tuple(sample.tracks.shape)} and as many visibilities, "
-            f"got {tuple(tracks.shape)} and {tuple(visible.shape)}"
-        )
-    if not tracks.isfinite().all():
-        raise ValueError(f"{sample.name}: the tracker returned positions that are not finite")
-    if not sample.labelled.all() or (sample.visible & ~sample.located).any():
-        raise ValueError(f"{sample.name}: ground truth is incomplete, TAP-Vid metrics need all of it")
+    if not scores:
+        raise ValueError("no item was evaluated, so there is no mean")
+    values, undefined = {}, {}
+    for metric in next(iter(scores.values())):
+        found = {name: of_item[metric] for name, of_item in scores.items()}
+        known = [value for value in found.values() if not math.isnan(value)]
+        values[metric] = sum(known) / len(known) if known else math.nan
+        missing = [name for name, value in found.items() if math.isnan(value)]
+        if missing:
+            undefined[metric] = missing
+    return Summary(values=values, undefined=undefined)

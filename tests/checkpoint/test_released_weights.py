@@ -7,7 +7,8 @@ import torch
 
 import retracker
 from retracker.benchmarks.baselines import BASELINES
-from retracker.benchmarks.protocol import Tracked, queries_txy, score_clip
+from retracker.benchmarks.protocol import Tracked
+from retracker.benchmarks.tracking import queries_txy, score_clip
 from retracker.data.datasets.synthetic import Synthetic
 
 WEIGHTS = resources.files("retracker") / "weights"
