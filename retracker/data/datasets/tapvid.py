@@ -12,21 +12,24 @@ a video only the frames asked for are read.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64, UInt8
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
 from retracker.data.mapped_pickle import load_mapped
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
-from retracker.media.image import as_video, decode_frame
+from retracker.media.image import decode_frame
 from retracker.types import VideoSample
 
 FILES = {  # of each set: its usual folder, and how its files are called
@@ -44,6 +47,15 @@ class Video:
     file: str
     key: str | int
     num_frames: int
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Some frames of a video, and what the file says of them to the last digit."""
+
+    video: UInt8[Tensor, "T 3 H W"]
+    points: Float64[np.ndarray, "T N 2"]  # raster, in [0, 1] within the frame; where hidden, anything
+    hidden: Bool[np.ndarray, "T N"]
 
 
 class TapVid(Recordings):
@@ -76,20 +88,32 @@ class TapVid(Recordings):
         video = self.videos[index]
         return video.key if isinstance(video.key, str) else f"{Path(video.file).stem}/{video.key:04d}"
 
+    def where(self, index: int) -> str:
+        """File and video, for messages."""
+        video = self.videos[index]
+        return f"{self.storage.where(video.file)}: video {video.key!r}"
+
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames. Raises ValueError if points and frames differ in number."""
-        video = self.videos[index]
-        pictures, points, hidden = self.storage.load(
-            video.file, partial(_window, key=video.key, frames=list(frames))
-        )
-        size = np.array([pictures.shape[-1], pictures.shape[-2]])
-        visible = torch.from_numpy(~hidden)
+        found = self.annotated(index, frames)
+        size = np.array([found.video.shape[-1], found.video.shape[-2]])
+        visible = torch.from_numpy(~found.hidden)
         return labelled_clip(
-            pictures,
-            torch.from_numpy((points * size).astype(np.float32)),
+            found.video,
+            torch.from_numpy((found.points * size).astype(np.float32)),
             visible,
             located=visible,
             name=f"tapvid/{self.subset}/{self.title(index)}",
+        )
+
+    def annotated(
+        self, index: int, frames: Sequence[int], fit: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> Annotated:
+        """The given frames, each as ``fit`` (to another size, say) makes it as soon as it is read, so that
+        none but those is kept; and the labels as they are stored. Raises as ``read`` does."""
+        video = self.videos[index]
+        return self.storage.load(
+            video.file, partial(_window, key=video.key, frames=list(frames), fit=fit or as_stored)
         )
 
     def _matching(self, top: str, pattern: str) -> list[str]:
@@ -104,20 +128,50 @@ def _listed(path: Path, file: str) -> list[Video]:
     return [Video(file, key, len(_parts(path, videos, key)[0])) for key in keys]
 
 
-def _window(path: Path, key: str | int, frames: list[int]) -> tuple[Tensor, np.ndarray, np.ndarray]:
-    """Pictures (T,3,H,W), points (T,N,2) and occlusion (T,N) of some frames of a video."""
+def as_stored(frame: np.ndarray) -> np.ndarray:
+    """The frame."""
+    return frame
+
+
+def _window(path: Path, key: str | int, frames: list[int], fit: Callable) -> Annotated:
     video, points, occluded = _parts(path, load_mapped(path), key)
-    if isinstance(video, np.ndarray) and video.dtype == np.uint8:
-        pictures = [video[t] for t in frames]
-    else:
-        pictures = [decode_frame(bytes(video[t]), f"{path}: frame {t} of video {key!r}") for t in frames]
-        if len({picture.shape for picture in pictures}) != 1:
-            raise ValueError(f"{path}: video {key!r} has frames of more than one size")
-    return (
-        as_video(pictures),
-        points[:, frames].swapaxes(0, 1),
-        occluded[:, frames].T > 0.5,
+    hidden = occluded[:, frames].T
+    if not np.isin(hidden, (0, 1)).all():
+        raise ValueError(f"{path}: video {key!r}: expected 0 or 1 in occluded")
+    pictures = map(fit, _pictures(video, frames, path, key))
+    return Annotated(
+        video=_stacked(pictures, len(frames)),
+        points=points[:, frames].swapaxes(0, 1).astype(np.float64),
+        hidden=hidden.astype(bool),
     )
+
+
+def _pictures(video: Any, frames: list[int], path: Path, key: str | int) -> Iterator[np.ndarray]:
+    """Frames (H,W,3) one by one. Raises ValueError if one cannot be read, or they are not of one size."""
+    shape = None
+    for t in frames:
+        stored = video[t]
+        if isinstance(stored, bytes | bytearray | memoryview):
+            frame = decode_frame(stored, f"{path}: frame {t} of video {key!r}")
+        elif isinstance(stored, np.ndarray) and stored.dtype == np.uint8 and stored.shape[2:] == (3,):
+            frame = stored
+        else:
+            raise ValueError(
+                f"{path}: frame {t} of video {key!r}: expected uint8 of (height, width, 3), or a JPEG file"
+            )
+        if shape not in (None, frame.shape):
+            raise ValueError(f"{path}: video {key!r} has frames of more than one size")
+        shape = frame.shape
+        yield frame
+
+
+def _stacked(frames: Iterator[np.ndarray], num_frames: int) -> UInt8[Tensor, "T 3 H W"]:
+    """A video of frames (H,W,3) that are seen one at a time."""
+    first = next(frames)
+    video = np.empty((num_frames, 3, *first.shape[:2]), np.uint8)
+    for frame, channels in zip(chain([first], frames), video, strict=True):
+        cv2.split(frame, list(channels))  # a third of the time of numpy's copy
+    return torch.from_numpy(video)
 
 
 def _parts(path: Path, videos: dict | list, key: str | int) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -125,9 +179,14 @@ def _parts(path: Path, videos: dict | list, key: str | int) -> tuple[Any, np.nda
     try:
         video, points, occluded = (videos[key][name] for name in ("video", "points", "occluded"))
         lengths = {len(video), points.shape[1], occluded.shape[1]}
+        kinds = points.dtype.kind in "fiu" and occluded.dtype.kind in "bfiu"
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: video {key!r} is no dict of video, points and occluded") from error
-    if points.shape != (*occluded.shape, 2) or len(lengths) != 1:
-        shapes = f"points {points.shape} and occluded {occluded.shape}"
+    if not len(video):
+        raise ValueError(f"{path}: video {key!r} has no frames")
+    shapes = f"points {points.shape} and occluded {occluded.shape}"
+    if points.shape != (*occluded.shape, 2) or lengths != {len(video)}:
         raise ValueError(f"{path}: video {key!r} has {len(video)} frames, but {shapes}")
+    if not kinds:
+        raise ValueError(f"{path}: video {key!r} has {shapes} of {points.dtype} and {occluded.dtype}")
     return video, points, occluded
