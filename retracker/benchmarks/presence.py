@@ -6,19 +6,32 @@ from fnmatch import fnmatch
 from retracker.data.storage import Storage
 
 
-def found(root: str, needs: Sequence[str]) -> str | None:
-    """The first path below ``root`` (a folder or a URL) that is one of ``needs``, patterns such as
-    ``robotap/robotap_split*.pkl``; None if there is none. Raises FileNotFoundError if there is no root."""
+def found(root: str, needs: Sequence[str]) -> list[str]:
+    """The paths below ``root`` (a folder or a URL) that are one of ``needs``, patterns such as
+    ``robotap/robotap_split*.pkl``. Raises FileNotFoundError if there is no root."""
     storage = Storage(root, None)
-    return next((path for pattern in needs for path in _matches(storage, "", pattern.split("/"))), None)
+    return [path for pattern in needs for path in _matches(storage, "", pattern.split("/"))]
+
+
+def identities(root: str, needs: Sequence[str]) -> list[str]:
+    """Name, size and time of each of those files (of folders, only the name): what changes when they do."""
+    storage = Storage(root, None)
+    return [_identity(storage, path) for path in found(root, needs)]
 
 
 def check_found(root: str, needs: Sequence[str], title: str) -> str:
-    """As ``found``; raises FileNotFoundError, saying what was looked for, if there is none."""
-    path = found(root, needs)
-    if path is None:
+    """The first of those paths; raises FileNotFoundError, saying what was looked for, if there is none."""
+    paths = found(root, needs)
+    if not paths:
         raise FileNotFoundError(f"{root}: has nothing of {title}; expected {' or '.join(needs)} in it")
-    return path
+    return paths[0]
+
+
+def _identity(storage: Storage, path: str) -> str:
+    try:
+        return storage.files.identity(path)
+    except ValueError:  # a folder has none
+        return path
 
 
 def _matches(storage: Storage, folder: str, parts: Sequence[str]) -> list[str]:

@@ -1,99 +1,144 @@
-"""Run trackers over the clips of a benchmark and gather their scores."""
+"""Run contestants over the items of a benchmark: in parallel, to be gone on with, and always the same."""
 
-import logging
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from retracker.benchmarks.protocol import Clips, Tracked, Tracker, queries_txy, score_clip
-from retracker.types import VideoSample
+import cv2
+import numpy as np
+import torch
 
-logger = logging.getLogger(__name__)
+from retracker.benchmarks.protocol import Benchmark, Contestant, Scores
+from retracker.benchmarks.ranks import Ranks
+from retracker.benchmarks.results import Independence, Standing, summaries_of
+from retracker.benchmarks.store import Record, Store, slug
 
-
-@dataclass(frozen=True, kw_only=True)
-class ClipScore:
-    """What one tracker reached on one clip."""
-
-    tracker: str
-    group: str
-    clip: str
-    metrics: Mapping[str, float]  # each in [0, 1]; NaN where the clip has nothing to measure it on
-    frames: int
-    seconds: float
-
-    @property
-    def defined(self) -> bool:
-        return not any(math.isnan(value) for value in self.metrics.values())
-
-
-Watcher = Callable[[ClipScore, VideoSample, Tracked], None]
+SEED = 0  # before every answer and every score, so that they depend on no other
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mean:
-    """The unweighted mean over clips of one tracker, and how many clips had to be left out of it."""
+class Plan:
+    """What of a benchmark is evaluated."""
 
-    metrics: Mapping[str, float]
-    clips: int
-    skipped: int  # clips without a single visible point to evaluate
-    frames_per_second: float
+    indices: Sequence[int]  # its items
+    alone: Sequence[int] = ()  # of those, where points are also asked for one by one
+    points_alone: int = 0  # how many of each
+
+
+Watcher = Callable[[str], None]  # called with the item of each answer
 
 
 def run(
-    trackers: Mapping[str, Tracker],
-    groups: Mapping[str, Clips],
-    query_mode: str,
-    watch: Sequence[Watcher] = (),
-) -> list[ClipScore]:
-    """Every tracker on all frames of every clip of every group; each clip is read once.
+    benchmark: Benchmark,
+    contestants: Sequence[Contestant],
+    store: Store,
+    plan: Plan,
+    ranks: Ranks,
+    watch: Watcher,
+) -> None:
+    """Evaluate this process's share; what the store has already is left as it is. An item is read once.
 
-    ``watch`` are called with each answer, to draw or store it. Raises ValueError for a malformed answer.
+    Raises what reading an item raises, and ValueError for a malformed answer; all that was done is kept.
     """
-    scores = []
-    for group, samples in groups.items():
-        for index in range(len(samples)):
-            sample = samples[index]
-            for name, tracker in trackers.items():
-                score, tracked = _run_clip(name, tracker, group, sample, query_mode)
-                scores.append(score)
-                for look in watch:
-                    look(score, sample, tracked)
-            logger.info("%s: clip %d of %d done", group, index + 1, len(samples))
-    return scores
+    for index in ranks.share(plan.indices):
+        wanted = [c for c in contestants if missing(store, plan, c.name, index)]
+        item = benchmark.read(index) if wanted else None
+        for contestant in contestants:
+            if contestant in wanted:
+                evaluate(benchmark, contestant, item, index, store, plan, ranks.rank)
+            watch(benchmark.item_name(index))
 
 
-def mean(scores: Sequence[ClipScore]) -> Mean:
-    """The unweighted mean over clips; those where a metric is undefined are left out, and counted.
-
-    Raises ValueError if nothing is left.
-    """
-    used = [score for score in scores if score.defined]
-    if not used:
-        raise ValueError("no clip has a visible point to evaluate, so there is no mean")
-    return Mean(
-        metrics={name: sum(s.metrics[name] for s in used) / len(used) for name in used[0].metrics},
-        clips=len(used),
-        skipped=len(scores) - len(used),
-        frames_per_second=sum(s.frames for s in scores) / max(sum(s.seconds for s in scores), 1e-9),
-    )
+def missing(store: Store, plan: Plan, contestant: str, index: int) -> bool:
+    """Whether an item is still to be done."""
+    record = store.record(contestant, index)
+    return record is None or (index in plan.alone and record.departure is None)
 
 
-def _run_clip(
-    name: str, tracker: Tracker, group: str, sample: VideoSample, query_mode: str
-) -> tuple[ClipScore, Tracked]:
+def evaluate(
+    benchmark: Benchmark, contestant: Contestant, item, index: int, store: Store, plan: Plan, rank: int
+) -> None:
+    """One contestant on one item: ask, score, keep."""
+    answer, seconds = timed(benchmark, contestant, item)
+    settle()
+    scores = benchmark.score(item, answer)
+    departure = None
+    if index in plan.alone:
+        settle()
+        departure = benchmark.departure(contestant.method, item, answer, plan.points_alone)
+    record = Record(item=benchmark.item_name(index), scores=scores, departure=departure)
+    arrays = benchmark.arrays(item, answer) if store.keep_predictions else {}
+    store.keep(contestant.name, index, record, arrays)
+    store.note_time(rank, contestant.name, benchmark.size(item), seconds)
+
+
+def timed(benchmark: Benchmark, contestant: Contestant, item):
+    """A contestant's answer, and the seconds that it took."""
+    settle()
     started = time.perf_counter()
-    tracked = tracker(sample.video, queries_txy(sample))
-    seconds = time.perf_counter() - started
-    score = ClipScore(
-        tracker=name,
-        group=group,
-        clip=str(sample.name),
-        metrics=score_clip(sample, tracked, query_mode),
-        frames=len(sample.video),
-        seconds=seconds,
+    answer = benchmark.ask(contestant.method, item)
+    return answer, time.perf_counter() - started
+
+
+def settle() -> None:
+    """Seed everything that draws random numbers: RANSAC, and whatever a peer does."""
+    torch.manual_seed(SEED)
+    np.random.seed(SEED)
+    cv2.setRNGSeed(SEED)
+
+
+def standing(benchmark: Benchmark, contestant: Contestant, store: Store, plan: Plan) -> Standing:
+    """What a contestant reached on all items of the plan, from the records of all processes.
+
+    Raises FileNotFoundError if one is missing: the processes did not share a folder.
+    """
+    scores: dict[str, Scores] = {}
+    departures = []
+    for index in plan.indices:
+        record = store.record(contestant.name, index)
+        if record is None:
+            raise FileNotFoundError(
+                f"{store.directory}: lacks {contestant.name} on {benchmark.item_name(index)}; "
+                f"do all processes write into the same folder?"
+            )
+        scores[record.item] = record.scores
+        departures += [record.departure] if index in plan.alone else []
+    return Standing(
+        name=contestant.name,
+        settings=contestant.settings,
+        scores=scores,
+        summaries=summaries_of(benchmark, scores, groups_of(benchmark, plan)),
+        independence=Independence(
+            largest_px=max(departures), videos=len(departures), points=plan.points_alone
+        )
+        if departures
+        else None,
+        per_second=store.per_second(contestant.name),
     )
-    if not score.defined:
-        logger.warning("%s: left out of the mean, it has no visible point to evaluate", score.clip)
-    return score, tracked
+
+
+def groups_of(benchmark: Benchmark, plan: Plan) -> dict[str, str]:
+    """The group of each item of the plan, by name."""
+    return {benchmark.item_name(index): benchmark.group(index) for index in plan.indices}
+
+
+def draw_worst(
+    benchmark: Benchmark,
+    contestant: Contestant,
+    plan: Plan,
+    scores: dict[str, Scores],
+    count: int,
+    folder: Path,
+) -> list[Path]:
+    """Pictures of the items on which a contestant did worst, the worst first; each is asked for again."""
+    indices = {benchmark.item_name(index): index for index in plan.indices}
+    ranks = {name: scores[name][benchmark.ranked_by] for name in indices}
+    known = sorted((name for name in indices if not np.isnan(ranks[name])), key=ranks.__getitem__)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for place, name in enumerate(known[:count], start=1):
+        item = benchmark.read(indices[name])
+        answer, _ = timed(benchmark, contestant, item)
+        paths.append(benchmark.picture(item, answer, folder / f"{place:02d}_{slug(name)}"))
+    return paths

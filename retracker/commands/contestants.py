@@ -1,0 +1,63 @@
+"""Who competes: the contestants that a configuration names, each with all that it was built from."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from retracker.benchmarks.protocol import Benchmark, Contestant
+from retracker.benchmarks.rotations import rotated
+from retracker.commands.methods import checkpoint_sha256
+from retracker.configuration import config_dir
+
+PLACES = ("device",)  # keys of a contestant that say where it runs, which changes no number worth recording
+
+
+def contestants_of(cfg: DictConfig, benchmark: Benchmark) -> list[Contestant]:
+    """The baselines, then the contestant that was chosen; raises ValueError for an unknown baseline."""
+    names = benchmark.usual_baselines if cfg.baselines is None else cfg.baselines
+    chosen = rotating(contestant_of(cfg[benchmark.kind]), cfg, benchmark)
+    others = [contestant_of(node_of(name, benchmark.kind, cfg)) for name in dict.fromkeys(names)]
+    return [*(other for other in others if other.name != chosen.name), chosen]
+
+
+def contestant_of(node: DictConfig) -> Contestant:
+    """What a yaml of configs/tracker or configs/matcher describes."""
+    return replace(instantiate(node, _convert_="all"), settings=settings_of(node))
+
+
+def settings_of(node: DictConfig) -> dict[str, Any]:
+    """All that a contestant was built from; its checkpoint by content, not by name."""
+    settings = OmegaConf.to_container(node.method, resolve=True)
+    settings = {key: value for key, value in settings.items() if key not in (*PLACES, "_partial_")}
+    if "ckpt" in settings:
+        settings["sha256"] = checkpoint_sha256(settings["ckpt"])
+    return settings
+
+
+def node_of(name: str, kind: str, cfg: DictConfig) -> DictConfig:
+    """The yaml of a baseline, with its references into the rest of the configuration resolved."""
+    folder = config_dir() / kind
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ValueError(f"baselines: there is no {kind} {name!r}; there are {', '.join(known)}")
+    whole = OmegaConf.merge(cfg, {kind: OmegaConf.create({})})
+    whole[kind] = OmegaConf.load(folder / f"{name}.yaml")
+    OmegaConf.resolve(whole)
+    return whole[kind]
+
+
+def rotating(contestant: Contestant, cfg: DictConfig, benchmark: Benchmark) -> Contestant:
+    """The contestant with test-time augmentation, if it is asked for; its name says so."""
+    turns: Sequence[int] = list(cfg.rotations)
+    if turns == [0]:
+        return contestant
+    if benchmark.kind != "tracker":
+        raise ValueError(f"rotations: {benchmark.name} has pairs of images, and only videos are rotated")
+    return Contestant(
+        name=f"{contestant.name} x {len(turns)} rotations",
+        method=rotated(contestant.method, turns),
+        settings={**contestant.settings, "rotations": turns},
+    )

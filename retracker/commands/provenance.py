@@ -1,0 +1,30 @@
+"""What a number depends on beside its data: this code, and the versions of the libraries below it."""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import retracker
+
+LIBRARIES = ("retracker", "torch", "numpy", "opencv-python-headless", "pillow", "timm", "kornia", "poselib")
+
+
+def versions() -> dict[str, str]:
+    """A digest of ReTracker's code, and the versions of Python and of the libraries that are installed."""
+    found = {"code": code_digest(), "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def code_digest() -> str:
+    """Of all source files of the package: it changes whenever any of them does."""
+    package = Path(retracker.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
