@@ -20,11 +20,12 @@ def draw_matches(
     confidence: Float[Tensor, " N"],
     *,
     max_lines: int = 200,
+    legend: str = "confidence",
 ) -> UInt8[Tensor, "3 high wide"]:
     """Both images side by side with a line per match, red for an unsure one to green for a sure one.
 
     Of more than ``max_lines`` matches an even selection is drawn, so that the picture stays readable; the
-    legend counts all of them.
+    legend counts all of them, and says what red to green means where that is not ``confidence``.
     """
     canvas, shift = _beside(dim(to_array(image_a), 0.3), dim(to_array(image_b), 0.3))
     height, width = canvas.shape[:2]
@@ -39,7 +40,7 @@ def draw_matches(
         lines.line(ends[:2], ends[2], max(1, round(radius / 2)), 0.6)
         for xy in ends[:2]:
             dots.dot(xy, radius, ends[2])
-    return to_image(_with_legend(dots.onto(lines.onto(canvas)), len(points_a), len(chosen)))
+    return to_image(_with_legend(dots.onto(lines.onto(canvas)), len(points_a), len(chosen), legend))
 
 
 def confidence_colours(confidence: Float[np.ndarray, " n"]) -> list[Colour]:
@@ -59,7 +60,7 @@ def _beside(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sheet, np.array([a.shape[1] + GAP_PX, 0.0])
 
 
-def _with_legend(picture: np.ndarray, num_matches: int, num_drawn: int) -> np.ndarray:
+def _with_legend(picture: np.ndarray, num_matches: int, num_drawn: int, meaning: str) -> np.ndarray:
     height, width = max(28, round(LEGEND_SHARE * len(picture))), picture.shape[1]
     strip = np.full((height, width, 3), 24, np.uint8)
     size = 0.5 * height
@@ -68,6 +69,6 @@ def _with_legend(picture: np.ndarray, num_matches: int, num_drawn: int) -> np.nd
     ramp = np.array(confidence_colours(np.linspace(0, 1, max(2, width // 5))), np.uint8)
     right = int(width - 1.5 * size)
     strip[int(0.3 * height) : int(0.7 * height), right - len(ramp) : right] = ramp
-    strip = text(strip, (right - len(ramp) - size / 2, height / 2), "confidence 0", size, anchor="rm")
+    strip = text(strip, (right - len(ramp) - size / 2, height / 2), f"{meaning} 0", size, anchor="rm")
     strip = text(strip, (right + size / 3, height / 2), "1", size, anchor="lm")
     return np.concatenate([picture, strip])

@@ -1,0 +1,141 @@
+"""How relative pose is measured: sizes, estimator, thresholds and what counts as failure, by preset.
+
+The official codes of LoFTR and SuperGlue give the pixel indices of their matches to whatever intrinsics a
+data set has, half a pixel off where those count from the corner (MegaDepth). Here intrinsics and points are
+both raster, so that exact correspondences score 100.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from retracker.benchmarks.resizing import Resize
+from retracker.benchmarks.solvers import Solver
+from retracker.metrics import epipolar
+
+SEED = 0  # of samples and shuffles, anew for each pair
+DISTANCES = MappingProxyType(
+    {"squared": epipolar.squared_symmetric_distance, "mean": epipolar.mean_symmetric_distance}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What a protocol does differently outdoors (MegaDepth, YFCC) and indoors (ScanNet)."""
+
+    image: Resize  # what the matcher is shown
+    frame: Resize | None  # in whose px the threshold is; None: in those of what the matcher was shown
+    epipolar_threshold: float  # of precision, in the protocol's distance
+
+    def frame_size(self, height: int, width: int) -> tuple[float, float]:
+        """Height and width of the frame in which pose is solved; not rounded, as nothing is drawn in it."""
+        if self.frame is None:
+            height, width = self.image.size(height, width)
+            return float(height), float(width)
+        factors = self.frame.factors(height, width)
+        return height * factors[0], width * factors[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseProtocol:
+    """One preset, to the last detail."""
+
+    name: str
+    solver: Solver
+    thresholds_px: Sequence[float | int]  # of more than one, the one with the best exact AUC is reported
+    runs: int  # of the solver for each pair; the errors of all are pooled
+    shuffle: bool  # the order of matches, before each run
+    samples: int | None  # at most so many matches are used
+    resample: bool  # anew for each run
+    failure_deg: float  # the error of a pair without a pose
+    distance: str  # "squared" (SuperGlue, LoFTR) or "mean" (glue-factory): of precision
+    scannet_cameras: str  # "files" (LoFTR) or "relative" (RoMa): see scannet1500.py
+    outdoor: Conditions
+    indoor: Conditions
+
+    def __post_init__(self) -> None:
+        positive = len(self.thresholds_px) > 0 and all(threshold > 0 for threshold in self.thresholds_px)
+        if not positive or self.runs < 1 or (self.samples is not None and self.samples < 1):
+            raise ValueError(
+                f"protocol {self.name}: expected positive thresholds_px, at least one run and samples of at "
+                f"least 1 or null, got {list(self.thresholds_px)}, {self.runs} and {self.samples}"
+            )
+        if self.distance not in DISTANCES or not self.failure_deg >= 90:
+            raise ValueError(
+                f"protocol {self.name}: expected distance {' or '.join(DISTANCES)} and failure_deg of at "
+                f"least 90, got {self.distance} and {self.failure_deg}"
+            )
+        if self.runs > 1 and not self.shuffle:
+            raise ValueError(f"protocol {self.name}: {self.runs} runs without shuffle would all be the same")
+
+    @property
+    def label(self) -> str:
+        """Preset, solver and threshold: without them a number means nothing."""
+        thresholds = ", ".join(f"{threshold:g}" for threshold in self.thresholds_px)
+        best = "best of " if len(self.thresholds_px) > 1 else ""
+        return f"{self.name}: {self.solver.name}, {best}{thresholds} px"
+
+    def conditions(self, place: str) -> Conditions:
+        """Those of "outdoor" or "indoor"."""
+        return {"outdoor": self.outdoor, "indoor": self.indoor}[place]
+
+    def describe(self, place: str) -> dict[str, Any]:
+        """All that the meaning of the numbers depends on; json."""
+        conditions = self.conditions(place)
+        return {
+            "preset": self.name,
+            **self.solver.describe(),
+            "thresholds_px": list(self.thresholds_px),
+            "threshold_in": conditions.frame.describe()
+            if conditions.frame
+            else "the image as it was matched",
+            "matched_image": conditions.image.describe(),
+            "runs": self.runs,
+            "shuffle": self.shuffle,
+            "samples": self.samples,
+            "resample": self.resample,
+            "failure_deg": "inf" if math.isinf(self.failure_deg) else self.failure_deg,
+            "epipolar_distance": self.distance,
+            "epipolar_threshold": conditions.epipolar_threshold,
+        }
+
+    def selections(self, count: int) -> Iterator[np.ndarray]:
+        """Which of ``count`` matches each run is given, and in which order."""
+        random = np.random.default_rng(SEED)
+        chosen = np.arange(count)
+        if self.samples is not None and count > self.samples:
+            chosen = random.permutation(count)[: self.samples]
+        for _ in range(self.runs):
+            if self.resample:
+                chosen = random.permutation(count)[: self.samples]
+            elif self.shuffle:
+                chosen = random.permutation(chosen)
+            yield chosen
+
+    def distances(
+        self,
+        points0: Float64[np.ndarray, "M 2"],
+        points1: Float64[np.ndarray, "M 2"],
+        cameras: tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3 3"]],
+        pose_0to1: Float64[np.ndarray, "4 4"],
+    ) -> Float64[np.ndarray, " M"]:
+        """How far matches are from the true epipolar lines, as precision counts it."""
+        xy0, xy1 = (
+            epipolar.normalised(xy, camera) for xy, camera in zip((points0, points1), cameras, strict=True)
+        )
+        return DISTANCES[self.distance](xy0, xy1, epipolar.essential_matrix(pose_0to1))
+
+
+def error_key(threshold_px: float | int, run: int) -> str:
+    """The score that holds a pair's pose error of one run at one threshold."""
+    return f"pose_error_{threshold_px:g}px_run{run + 1}"
+
+
+def error_keys(protocol: PoseProtocol, threshold_px: float | int) -> Mapping[int, str]:
+    """Those of all runs at one threshold."""
+    return {run: error_key(threshold_px, run) for run in range(protocol.runs)}

@@ -1,0 +1,223 @@
+"""What all benchmarks of relative pose share: how a matcher is asked, its pose solved for, and scored."""
+
+from abc import ABC
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+from retracker.benchmarks.pose_protocol import PoseProtocol, error_key
+from retracker.benchmarks.protocol import Benchmark, Column, Curve, Matched, Matcher, Scores, Summary
+from retracker.benchmarks.resizing import Resize, ask_resized
+from retracker.benchmarks.solvers import NoPoseError, Solution
+from retracker.geometry.camera import scale_intrinsics
+from retracker.geometry.coords import rescale
+from retracker.media.image import write_image
+from retracker.metrics.epipolar import precision
+from retracker.metrics.pose import (
+    approximate_pose_auc,
+    pose_auc,
+    rotation_error,
+    share_below,
+    translation_error,
+)
+from retracker.types import TensorStruct
+from retracker.visualize.matches import draw_matches
+
+DEGREES = (5, 10, 20)
+CURVE_DEGREES = tuple(range(1, 21))
+WORST = 180.0  # degrees: a failure, where numbers must be compared
+DRAWN = Resize(side="long", px=640, multiple=1, filter="area")  # what pictures show
+
+EXACT = tuple(Column(heading=f"AUC@{degrees}", metric=f"exact_auc_{degrees}") for degrees in DEGREES)
+APPROXIMATE = tuple(
+    Column(heading=f"approx@{degrees}", metric=f"approximate_auc_{degrees}") for degrees in DEGREES
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosedPair(TensorStruct):
+    """Two views and the motion of the camera between them, each image upright and at its stored size."""
+
+    image0: UInt8[Tensor, "3 H0 W0"]  # RGB
+    image1: UInt8[Tensor, "3 H1 W1"]
+    intrinsics0: Float64[Tensor, "3 3"]  # to raster px of image0
+    intrinsics1: Float64[Tensor, "3 3"]
+    pose_0to1: Float64[Tensor, "4 4"]  # from the camera frame of view 0 to that of view 1; length unknown
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Error:
+    """How far one solution is off, in degrees."""
+
+    rotation: float
+    translation: float
+    inliers: int
+    solved: bool
+
+    @property
+    def pose(self) -> float:
+        return max(self.rotation, self.translation)
+
+
+class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
+    """Posed pairs; a subclass lists and reads them. The rules are those of a preset (``protocol=``)."""
+
+    kind = "matcher"
+    usual_baselines = ("sift",)
+    place: ClassVar[str] = "outdoor"  # or "indoor": which of the preset's conditions hold
+    columns = (
+        *EXACT,
+        Column(heading="precision", metric="epipolar_precision"),
+        Column(heading="matches", metric="matches", percent=False),
+        Column(heading="inliers", metric="inliers", percent=False),
+        *APPROXIMATE,
+    )
+    headline = EXACT
+    curves = (
+        Curve(
+            title="pairs with a pose error below",
+            thresholds=tuple(float(degrees) for degrees in CURVE_DEGREES),
+            unit="degrees",
+            metrics=tuple(f"share_below_{degrees}" for degrees in CURVE_DEGREES),
+        ),
+    )
+    ranked_by = "closeness"
+
+    def __init__(self, name: str, title: str, protocol: PoseProtocol) -> None:
+        self.name = name
+        self.title = f"{title} ({protocol.label})"
+        self.rules = protocol
+        self.conditions = protocol.conditions(self.place)
+        self.protocol = protocol.describe(self.place)
+
+    def size(self, item: PosedPair) -> int:
+        del item
+        return 1
+
+    def ask(self, method: Matcher, item: PosedPair) -> Matched:
+        """Its correspondences, in px of the images as they are stored."""
+        return ask_resized(method, item.image0, item.image1, self.conditions.image, item.name)
+
+    def score(self, item: PosedPair, answer: Matched) -> Scores:
+        """Pose errors in degrees of each run and threshold, and of all of them the median."""
+        errors = self._errors(item, answer)
+        pose_error = median(error.pose for error in errors.values())
+        return {
+            "pose_error": pose_error,
+            "rotation_error": median(error.rotation for error in errors.values()),
+            "translation_error": median(error.translation for error in errors.values()),
+            "closeness": -min(pose_error, WORST),
+            "solved": mean(float(error.solved) for error in errors.values()),
+            "matches": float(len(answer.points0)),
+            "inliers": mean(float(error.inliers) for error in errors.values()),
+            "epipolar_precision": precision(
+                self._distances(item, answer), self.conditions.epipolar_threshold
+            ),
+            **{key: error.pose for key, error in errors.items()},
+        }
+
+    def summarise(self, scores: Mapping[str, Scores]) -> Summary:
+        """Areas over the errors of all pairs and runs, pooled; of several thresholds the best one's."""
+        if not scores:
+            raise ValueError("no pair was evaluated, so there is no area")
+        threshold = max(self.rules.thresholds_px, key=lambda px: sum(pose_auc(self._pooled(scores, px))))
+        errors = self._pooled(scores, threshold)
+        means = ("solved", "matches", "inliers", "epipolar_precision")
+        values = {
+            **_by_degrees("exact_auc", pose_auc(errors, DEGREES)),
+            **_by_degrees("approximate_auc", approximate_pose_auc(errors, DEGREES)),
+            **{f"share_below_{degrees}": share_below(errors, degrees) for degrees in CURVE_DEGREES},
+            **{metric: mean(of_pair[metric] for of_pair in scores.values()) for metric in means},
+            "median_pose_error": median(of_pair["pose_error"] for of_pair in scores.values()),
+            "threshold_px": float(threshold),
+        }
+        return Summary(values=values, undefined={})
+
+    def arrays(self, item: PosedPair, answer: Matched) -> Mapping[str, np.ndarray]:
+        """Matches (M,2) in px of the stored images, and their confidence."""
+        return {
+            "pair_name": np.array(item.name),
+            "points0": answer.points0.numpy(),
+            "points1": answer.points1.numpy(),
+            "confidence": answer.confidence.numpy(),
+            "size0": np.array(item.image0.shape[-2:]),
+            "size1": np.array(item.image1.shape[-2:]),
+        }
+
+    def picture(self, item: PosedPair, answer: Matched, path: Path) -> Path:
+        """A png with a line for each match: green on the true epipolar line, yellow as far off as precision
+        allows, red beyond."""
+        allowed = self.conditions.epipolar_threshold
+        right = allowed / (
+            allowed + torch.from_numpy(self._distances(item, answer)).nan_to_num(nan=torch.inf)
+        )
+        images = (item.image0, item.image1)
+        small = [DRAWN(image) for image in images]
+        points = [
+            rescale(xy, tuple(image.shape[-2:]), tuple(drawn.shape[-2:]))
+            for xy, image, drawn in zip((answer.points0, answer.points1), images, small, strict=True)
+        ]
+        picture = draw_matches(*small, *points, right, legend="on the epipolar line")
+        write_image(path.with_suffix(".png"), picture)
+        return path.with_suffix(".png")
+
+    def _pooled(self, scores: Mapping[str, Scores], threshold_px: float | int) -> list[float]:
+        keys = [error_key(threshold_px, run) for run in range(self.rules.runs)]
+        return [of_pair[key] for of_pair in scores.values() for key in keys]
+
+    def _distances(self, item: PosedPair, answer: Matched) -> Float64[np.ndarray, " M"]:
+        cameras = (item.intrinsics0.numpy(), item.intrinsics1.numpy())
+        points = (answer.points0.double().numpy(), answer.points1.double().numpy())
+        return self.rules.distances(*points, cameras, item.pose_0to1.numpy())
+
+    def _errors(self, item: PosedPair, answer: Matched) -> dict[str, Error]:
+        """By the key of each run at each threshold."""
+        points, cameras = [], []
+        for image, xy, camera in (
+            (item.image0, answer.points0, item.intrinsics0),
+            (item.image1, answer.points1, item.intrinsics1),
+        ):
+            size = tuple(image.shape[-2:])
+            frame = self.conditions.frame_size(*size)
+            points.append((xy.double() * xy.new_tensor([frame[1] / size[1], frame[0] / size[0]])).numpy())
+            cameras.append(scale_intrinsics(camera, size, frame).numpy())
+        return {
+            error_key(threshold, run): self._error(item, points, cameras, chosen, threshold)
+            for run, chosen in enumerate(self.rules.selections(len(answer.points0)))
+            for threshold in self.rules.thresholds_px
+        }
+
+    def _error(
+        self,
+        item: PosedPair,
+        points: list[np.ndarray],
+        cameras: list[np.ndarray],
+        chosen: np.ndarray,
+        threshold: float | int,
+    ) -> Error:
+        try:
+            found: Solution = self.rules.solver(
+                points[0][chosen], points[1][chosen], tuple(cameras), threshold
+            )
+        except NoPoseError:
+            failed = float(self.rules.failure_deg)
+            return Error(rotation=failed, translation=failed, inliers=0, solved=False)
+        true = item.pose_0to1.numpy()
+        return Error(
+            rotation=rotation_error(found.rotation, true[:3, :3]),
+            translation=translation_error(found.translation, true[:3, 3]),
+            inliers=int(found.inliers.sum()),
+            solved=True,
+        )
+
+
+def _by_degrees(metric: str, areas: list[float]) -> dict[str, float]:
+    return {f"{metric}_{degrees}": area for degrees, area in zip(DEGREES, areas, strict=True)}

@@ -1,0 +1,102 @@
+"""The size at which a matcher is shown an image, and its answer brought back to the image as it is stored."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from retracker.benchmarks.protocol import Matched, Matcher
+from retracker.geometry.coords import rescale
+
+FILTERS = MappingProxyType({"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
+SIDES = ("stored", "long", "short", "exact")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resize:
+    """A rule that says how large an image becomes."""
+
+    side: str  # "stored": left as it is; "long" or "short": which side is given; "exact": both are
+    px: int | Sequence[int] | None  # of that side; (width, height) where exact; None where stored
+    multiple: int  # height and width are cut down to multiples of it, by squeezing the image
+    filter: str  # "linear", as cv2.resize has it; "area": averaging where it shrinks
+
+    def __post_init__(self) -> None:
+        fits = {"stored": self.px is None, "exact": isinstance(self.px, Sequence) and len(self.px) == 2}
+        fine = self.side in SIDES and fits.get(self.side, isinstance(self.px, int) and self.px > 0)
+        if not fine or self.multiple < 1 or self.filter not in FILTERS:
+            raise ValueError(
+                f"resize: expected side {' or '.join(SIDES)} with its px (none for stored, width and height "
+                f"for exact), a multiple of at least 1 and filter {' or '.join(FILTERS)}, got {self}"
+            )
+
+    def factors(self, height: int, width: int) -> tuple[float, float]:
+        """By how much height and width grow, without rounding."""
+        if self.side == "stored":
+            return 1.0, 1.0
+        if self.side == "exact":
+            return self.px[1] / height, self.px[0] / width
+        factor = self.px / (max if self.side == "long" else min)(height, width)
+        return factor, factor
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """The new height and width."""
+        factors = self.factors(height, width)
+        rounded = (round(side * factor) for side, factor in zip((height, width), factors, strict=True))
+        new_height, new_width = (max(side // self.multiple, 1) * self.multiple for side in rounded)
+        return new_height, new_width
+
+    def __call__(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[Tensor, "3 H1 W1"]:
+        """The image at its new size; the same one if that is its old."""
+        height, width = image.shape[-2:]
+        new_height, new_width = self.size(height, width)
+        if (new_height, new_width) == (height, width):
+            return image
+        pixels = np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+        resized = cv2.resize(pixels, (new_width, new_height), interpolation=FILTERS[self.filter])
+        return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
+
+    def describe(self) -> str:
+        """In words, for the records."""
+        by = f", multiples of {self.multiple}" if self.multiple > 1 else ""
+        if self.side == "stored":
+            return f"stored size{by}"
+        px = f"{self.px[0]} x {self.px[1]}" if self.side == "exact" else f"{self.side} side {self.px}"
+        return f"{px} px{by}, {self.filter}"
+
+
+def ask_resized(
+    matcher: Matcher,
+    image0: UInt8[Tensor, "3 H0 W0"],
+    image1: UInt8[Tensor, "3 H1 W1"],
+    resize: Resize,
+    name: str,
+) -> Matched:
+    """What a matcher finds in two resized images, as float64 raster px of the images that were given.
+
+    Raises ValueError, naming the pair, if the answer has the wrong shape or is not finite.
+    """
+    small0, small1 = resize(image0), resize(image1)
+    answer = matcher(small0, small1).map(lambda x: x.detach().cpu())
+    check_matches(answer, name)
+    sizes = [tuple(image.shape[-2:]) for image in (small0, image0, small1, image1)]
+    return replace(
+        answer,
+        points0=rescale(answer.points0.double(), *sizes[:2]),
+        points1=rescale(answer.points1.double(), *sizes[2:]),
+    )
+
+
+def check_matches(answer: Matched, name: str) -> None:
+    """Raise ValueError unless the answer is as many points in both images as confidences, all finite."""
+    count = len(answer.points0)
+    shapes = [tuple(part.shape) for part in (answer.points0, answer.points1, answer.confidence)]
+    if shapes != [(count, 2), (count, 2), (count,)]:
+        raise ValueError(f"{name}: expected points (M, 2) in both images and M confidences, got {shapes}")
+    if not all(part.isfinite().all() for part in (answer.points0, answer.points1, answer.confidence)):
+        raise ValueError(f"{name}: the matcher returned points or confidences that are not finite")
