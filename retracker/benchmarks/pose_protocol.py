@@ -6,7 +6,7 @@ both raster, so that exact correspondences score 100.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -51,7 +51,6 @@ class PoseProtocol:
     runs: int  # of the solver for each pair; the errors of all are pooled
     shuffle: bool  # the order of matches, before each run
     samples: int | None  # at most so many matches are used
-    resample: bool  # anew for each run
     failure_deg: float  # the error of a pair without a pose
     distance: str  # "squared" (SuperGlue, LoFTR) or "mean" (glue-factory): of precision
     scannet_cameras: str  # "files" (LoFTR) or "relative" (RoMa): see scannet1500.py
@@ -91,14 +90,11 @@ class PoseProtocol:
             "preset": self.name,
             **self.solver.describe(),
             "thresholds_px": list(self.thresholds_px),
-            "threshold_in": conditions.frame.describe()
-            if conditions.frame
-            else "the image as it was matched",
+            "threshold_px_of": (conditions.frame or conditions.image).describe(),
             "matched_image": conditions.image.describe(),
             "runs": self.runs,
             "shuffle": self.shuffle,
             "samples": self.samples,
-            "resample": self.resample,
             "failure_deg": "inf" if math.isinf(self.failure_deg) else self.failure_deg,
             "epipolar_distance": self.distance,
             "epipolar_threshold": conditions.epipolar_threshold,
@@ -111,9 +107,7 @@ class PoseProtocol:
         if self.samples is not None and count > self.samples:
             chosen = random.permutation(count)[: self.samples]
         for _ in range(self.runs):
-            if self.resample:
-                chosen = random.permutation(count)[: self.samples]
-            elif self.shuffle:
+            if self.shuffle:
                 chosen = random.permutation(chosen)
             yield chosen
 
@@ -134,8 +128,3 @@ class PoseProtocol:
 def error_key(threshold_px: float | int, run: int) -> str:
     """The score that holds a pair's pose error of one run at one threshold."""
     return f"pose_error_{threshold_px:g}px_run{run + 1}"
-
-
-def error_keys(protocol: PoseProtocol, threshold_px: float | int) -> Mapping[int, str]:
-    """Those of all runs at one threshold."""
-    return {run: error_key(threshold_px, run) for run in range(protocol.runs)}

@@ -4,7 +4,7 @@ from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from retracker.benchmarks.pose_protocol import PoseProtocol, error_key
 from retracker.benchmarks.protocol import Benchmark, Column, Curve, Matched, Matcher, Scores, Summary
 from retracker.benchmarks.resizing import Resize, ask_resized
-from retracker.benchmarks.solvers import NoPoseError, Solution
+from retracker.benchmarks.solvers import NoPoseError
 from retracker.geometry.camera import scale_intrinsics
 from retracker.geometry.coords import rescale
 from retracker.media.image import write_image
@@ -109,18 +109,17 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
     def score(self, item: PosedPair, answer: Matched) -> Scores:
         """Pose errors in degrees of each run and threshold, and of all of them the median."""
         errors = self._errors(item, answer)
+        distances, allowed = self._distances(item, answer), self.conditions.epipolar_threshold
         pose_error = median(error.pose for error in errors.values())
         return {
             "pose_error": pose_error,
             "rotation_error": median(error.rotation for error in errors.values()),
             "translation_error": median(error.translation for error in errors.values()),
             "closeness": -min(pose_error, WORST),
-            "solved": mean(float(error.solved) for error in errors.values()),
+            "solved": float(np.mean([error.solved for error in errors.values()])),
             "matches": float(len(answer.points0)),
-            "inliers": mean(float(error.inliers) for error in errors.values()),
-            "epipolar_precision": precision(
-                self._distances(item, answer), self.conditions.epipolar_threshold
-            ),
+            "inliers": float(np.mean([error.inliers for error in errors.values()])),
+            "epipolar_precision": precision(distances, allowed),
             **{key: error.pose for key, error in errors.items()},
         }
 
@@ -135,7 +134,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
             **_by_degrees("exact_auc", pose_auc(errors, DEGREES)),
             **_by_degrees("approximate_auc", approximate_pose_auc(errors, DEGREES)),
             **{f"share_below_{degrees}": share_below(errors, degrees) for degrees in CURVE_DEGREES},
-            **{metric: mean(of_pair[metric] for of_pair in scores.values()) for metric in means},
+            **{metric: float(np.mean([of_pair[metric] for of_pair in scores.values()])) for metric in means},
             "median_pose_error": median(of_pair["pose_error"] for of_pair in scores.values()),
             "threshold_px": float(threshold),
         }
@@ -156,9 +155,8 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         """A png with a line for each match: green on the true epipolar line, yellow as far off as precision
         allows, red beyond."""
         allowed = self.conditions.epipolar_threshold
-        right = allowed / (
-            allowed + torch.from_numpy(self._distances(item, answer)).nan_to_num(nan=torch.inf)
-        )
+        distances = torch.from_numpy(self._distances(item, answer)).nan_to_num(nan=torch.inf)
+        right = allowed / (allowed + distances)
         images = (item.image0, item.image1)
         small = [DRAWN(image) for image in images]
         points = [
@@ -204,9 +202,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         threshold: float | int,
     ) -> Error:
         try:
-            found: Solution = self.rules.solver(
-                points[0][chosen], points[1][chosen], tuple(cameras), threshold
-            )
+            found = self.rules.solver(points[0][chosen], points[1][chosen], tuple(cameras), threshold)
         except NoPoseError:
             failed = float(self.rules.failure_deg)
             return Error(rotation=failed, translation=failed, inliers=0, solved=False)

@@ -53,7 +53,7 @@ def mean_focal(camera0: Intrinsics, camera1: Intrinsics) -> float:
 
 
 def first_x_second_y(camera0: Intrinsics, camera1: Intrinsics) -> float:
-    """SuperGlue's and LoFTR's: their code takes fx of view 0 and fy of view 1 twice each, and nothing else."""
+    """SuperGlue's and LoFTR's: their code takes fx of view 0 and fy of view 1, each twice, and no other."""
     return float(np.mean([camera0[0, 0], camera1[1, 1], camera0[0, 0], camera1[1, 1]]))
 
 
@@ -62,8 +62,7 @@ FOCALS = MappingProxyType({"mean_focal": mean_focal, "first_x_second_y": first_x
 
 @dataclass(frozen=True, kw_only=True)
 class OpenCV:
-    """Five-point essential matrices in cv2's RANSAC, on normalised points; then the one of its poses that most
-    inliers lie in front of."""
+    """cv2's five-point RANSAC on normalised points; of its poses, the one with most inliers in front."""
 
     method: str  # a name of METHODS
     focal: str  # a name of FOCALS: what a threshold in px is divided by

@@ -40,7 +40,7 @@ def mean_symmetric_distance(
 
 
 def precision(distances: Float[np.ndarray, " N"], threshold: float) -> float:
-    """The share of matches closer than the threshold; 0 where there is no match, as the protocols count it."""
+    """The share of matches closer than the threshold; 0 where there is no match, as all protocols count."""
     return float(np.mean(distances < threshold)) if len(distances) else 0.0
 
 
