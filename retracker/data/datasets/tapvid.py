@@ -73,6 +73,7 @@ class TapVid(Recordings):
         if not files:
             like = pattern.replace(r"\d{4}", "0000").replace(r"\d+", "0").replace("\\", "")
             raise ValueError(f"{root}: expected files like {like} in it, or in its folder {folder}")
+        self.files = files
         lists = [self.storage.load(file, partial(_listed, file=file)) for file in files]
         self.videos = [video for videos in lists for video in videos]
 
@@ -125,6 +126,8 @@ def _listed(path: Path, file: str) -> list[Video]:
     if not isinstance(videos, dict | list):
         raise ValueError(f"{path}: expected a dict or list of videos, got a {type(videos).__name__}")
     keys = list(videos) if isinstance(videos, dict) else range(len(videos))
+    if not all(isinstance(key, str | int) for key in keys):
+        raise ValueError(f"{path}: expected names of videos, got a {type(next(iter(keys))).__name__}")
     return [Video(file, key, len(_parts(path, videos, key)[0])) for key in keys]
 
 
