@@ -67,7 +67,7 @@ class Curve:
     """A score over thresholds, to be plotted: ``metrics[i]`` is what is reached at ``thresholds[i]``."""
 
     title: str
-    thresholds: tuple[float, ...]
+    thresholds: tuple[float | int, ...]
     unit: str  # of the thresholds
     metrics: tuple[str, ...]
 

@@ -1,121 +1,217 @@
-"""Scores of clips, their mean, and the table, against numbers worked out by hand."""
+"""Runs: what is kept, what is gone on with, what is the same again; and means worked out by hand."""
 
 import json
-import logging
+import math
 
+import numpy as np
 import pytest
 import torch
+from toy import Toy, clip, contestant, drift, leans, stays
 
-from retracker.benchmarks import report
-from retracker.benchmarks.baselines import stay
-from retracker.benchmarks.protocol import Tracked, score_clip
-from retracker.benchmarks.runner import mean, run
-from retracker.types import Queries, VideoSample
+from retracker.benchmarks.protocol import Tracked, plain_means
+from retracker.benchmarks.ranks import ALONE, Ranks
+from retracker.benchmarks.results import Results, as_json, finite, restored
+from retracker.benchmarks.runner import Plan, draw_worst, groups_of, run, standing
+from retracker.benchmarks.store import Record, Store
+from retracker.media.video import probe
 
 
-def clip(tracks, visible, *, name="toy/0", size=256):
-    """A black clip of one point per column of ``tracks`` (T N 2), each queried in frame 0."""
-    tracks, visible = torch.as_tensor(tracks, dtype=torch.float32), torch.as_tensor(visible)
-    known = torch.ones_like(visible)
-    return VideoSample(
-        video=torch.zeros(len(tracks), 3, size, size, dtype=torch.uint8),
-        queries=Queries(xy=tracks[0], frame=torch.zeros(tracks.shape[1], dtype=torch.long)),
-        tracks=tracks,
-        visible=visible,
-        labelled=known,
-        located=known,
-        name=name,
+def toys(count=5):
+    return Toy([drift(1.5 * i, name=f"toy/{i}") for i in range(count)])
+
+
+def complete(benchmark, contestants, folder, plan=None, ranks=ALONE, **options):
+    """Run, and the content of results.json."""
+    store = Store(folder, keep_predictions=options.pop("keep_predictions", False))
+    store.claim({"name": benchmark.name}, overwrite=False)
+    plan = plan or Plan(indices=range(len(benchmark)))
+    run(benchmark, contestants, store, plan, ranks, lambda _: None)
+    results = Results(
+        benchmark=benchmark,
+        groups=groups_of(benchmark, plan),
+        standings=[standing(benchmark, one, store, plan) for one in contestants],
+        of_items=len(benchmark),
+        versions={},
     )
+    return as_json(results)
 
 
-def drift(pixels_per_frame, num_frames=4, **options):
-    """One visible point that moves to the right."""
-    tracks = [[[10.0 + pixels_per_frame * t, 20.0]] for t in range(num_frames)]
-    return clip(tracks, [[True]] * num_frames, **options)
+def test_the_mean_is_over_videos_not_over_frames(tmp_path):
+    benchmark = Toy([drift(0.0, num_frames=3), drift(100.0, num_frames=11, name="toy/1")])
+    [of_all] = complete(benchmark, [contestant()], tmp_path)["contestants"]["stays"]["means"].values()
+    # One of two points stays: all of the first clip is found, half of the second.
+    assert of_all["average_pts_within_thresh"] == pytest.approx(0.75)
 
 
-def answer(sample, offset):
-    return Tracked(
-        tracks=sample.tracks + torch.tensor(offset),
-        visible=sample.visible,
-        confidence=sample.visible.float(),
+def test_groups_have_means_of_their_own_and_all_comes_last(tmp_path):
+    benchmark = Toy(
+        [drift(s, name=f"toy/{s}") for s in (0.0, 100.0, 100.0001)], groups=["easy", "hard", "hard"]
     )
+    means = complete(benchmark, [contestant()], tmp_path)["contestants"]["stays"]["means"]
+    found = {group: values["average_pts_within_thresh"] for group, values in means.items()}
+    assert list(found) == ["easy", "hard", "all"]
+    assert list(found.values()) == pytest.approx([1, 0.5, 2 / 3])
 
 
-def test_staying_scores_as_worked_out_by_hand():
-    # Errors 3, 6, 9 px in the three frames that count: within 4: 1/3, 8: 2/3, 16: 3/3, below that none.
-    # Jaccard: hits / (3 visible + misses): 1/5, 2/4, 3/3.
-    sample = drift(3.0)
-    metrics = score_clip(sample, stay(sample.video, torch.tensor([[0.0, 10.0, 20.0]])))
-    assert metrics["occlusion_accuracy"] == 1
-    assert metrics["average_pts_within_thresh"] == pytest.approx((0 + 0 + 1 / 3 + 2 / 3 + 1) / 5)
-    assert metrics["average_jaccard"] == pytest.approx((0 + 0 + 1 / 5 + 1 / 2 + 1) / 5)
-
-
-def test_a_hidden_frame_that_is_called_visible_costs_accuracy_but_no_position():
-    sample = clip([[[5.0, 5.0]]] * 5, [[True], [True], [False], [True], [True]])
-    metrics = score_clip(sample, stay(sample.video, torch.tensor([[0.0, 5.0, 5.0]])))
-    assert metrics["occlusion_accuracy"] == pytest.approx(3 / 4)
-    assert metrics["average_pts_within_thresh"] == 1
-    assert metrics["average_jaccard"] == pytest.approx(3 / 4)
-
-
-def test_errors_count_in_a_raster_of_256_whatever_the_size_of_the_clip():
-    small = drift(0.0, size=64)  # an error of 1.5 px there is one of 6 px here
-    metrics = score_clip(small, answer(small, [1.5, 0.0]))
-    assert (metrics["pts_within_4"], metrics["pts_within_8"]) == (0, 1)
-
-
-def test_x_and_y_are_not_confused():
-    wide = drift(0.0)
-    wide = clip(wide.tracks, wide.visible)
-    video = torch.zeros(4, 3, 128, 256, dtype=torch.uint8)
-    wide = VideoSample(**{**vars(wide), "video": video})
-    assert score_clip(wide, answer(wide, [3.0, 0.0]))["pts_within_4"] == 1
-    assert score_clip(wide, answer(wide, [0.0, 3.0]))["pts_within_4"] == 0
-
-
-def test_the_mean_is_over_clips_not_over_frames():
-    still, fast = drift(0.0, num_frames=3), drift(100.0, num_frames=11, name="toy/1")
-    scores = run({"stay": stay}, {"toy": [still, fast]}, "first")
-    assert mean(scores).metrics["average_pts_within_thresh"] == pytest.approx(0.5)
-    assert [score.frames for score in scores] == [3, 11]
-
-
-def test_a_clip_with_nothing_to_measure_is_left_out_counted_and_named(caplog):
+def test_a_clip_with_nothing_to_measure_is_left_out_counted_and_named(tmp_path):
     hidden = clip([[[5.0, 5.0]]] * 3, [[True], [False], [False]], name="toy/hidden")
-    with caplog.at_level(logging.WARNING):
-        scores = run({"stay": stay}, {"toy": [hidden, drift(0.0)]}, "first")
-    assert "toy/hidden" in caplog.text
-    average = mean(scores)
-    assert (average.clips, average.skipped, average.metrics["average_jaccard"]) == (1, 1, 1.0)
-    with pytest.raises(ValueError, match="no mean"):
-        mean(scores[:1])
+    told = complete(Toy([hidden, drift(0.0)]), [contestant()], tmp_path)["contestants"]["stays"]
+    assert told["undefined"]["average_pts_within_thresh"] == ["toy/hidden"]
+    assert told["items"]["toy/hidden"]["average_pts_within_thresh"] is None
+    assert told["means"]["all"]["average_pts_within_thresh"] == 1
+    # It is called visible where it is hidden: that can be measured, and counts.
+    assert not {"average_jaccard", "occlusion_accuracy"} & set(told["undefined"])
+    assert told["means"]["all"]["average_jaccard"] == told["means"]["all"]["occlusion_accuracy"] == 0.5
 
 
-def test_an_answer_that_is_not_finite_or_too_short_is_refused_by_name():
-    sample = drift(0.0)
-    with pytest.raises(ValueError, match="toy/0.*not finite"):
-        score_clip(sample, answer(sample, [float("nan"), 0.0]))
-    with pytest.raises(ValueError, match="toy/0: expected tracks"):
-        score_clip(sample, answer(drift(0.0, num_frames=3), [0.0, 0.0]))
+def test_a_metric_that_is_defined_nowhere_stays_undefined_and_no_item_is_an_error():
+    summary = plain_means({"a": {"x": math.nan}, "b": {"x": math.nan}})
+    assert math.isnan(summary.values["x"]) and summary.undefined == {"x": ["a", "b"]}
+    with pytest.raises(ValueError, match="no item"):
+        plain_means({})
 
 
-def test_unknown_positions_are_refused():
-    sample = drift(0.0)
-    with pytest.raises(ValueError, match="incomplete"):
-        score_clip(VideoSample(**{**vars(sample), "located": ~sample.located}), answer(sample, [0.0, 0.0]))
+def test_what_is_done_is_not_done_again(tmp_path):
+    asked = []
+
+    def counting(video, queries):
+        asked.append(1)
+        return stays(video, queries)
+
+    benchmark = toys()
+    first = complete(benchmark, [contestant(counting)], tmp_path)
+    again = complete(benchmark, [contestant(counting)], tmp_path)
+    assert (len(asked), benchmark.reads, first) == (5, [0, 1, 2, 3, 4], again)
 
 
-def test_the_files_hold_what_the_table_shows(tmp_path):
-    groups = {"a": [drift(0.0)], "b": [drift(3.0, name="toy/1")]}
-    scores = run({"stay": stay}, groups, "first")
-    rows = report.rows_of(scores)
-    assert [row.group for row in rows] == ["a", "b", "all"]
-    assert rows[2].values[0] == pytest.approx((rows[0].values[0] + rows[1].values[0]) / 2)
-    report.write(scores, rows, "toy", tmp_path)
-    content = json.loads((tmp_path / "scores.json").read_text())
-    assert content["means"][0]["values"]["AJ"] == 100
-    assert content["clips"][1]["metrics"]["pts_within_16"] == 1
-    assert (tmp_path / "table.md").read_text().count("| stay |") == 3
-    assert report.table_of(rows, "toy").row_count == 3
+def test_a_run_that_is_stopped_goes_on_and_gives_the_same(tmp_path):
+    def breaks(video, queries):
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+        return stays(video, queries)
+
+    left = [1, 1]
+    with pytest.raises(KeyboardInterrupt):
+        complete(toys(), [contestant(breaks)], tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped/items/stays").iterdir())) == 2
+    left = [1] * 3  # just enough for what is missing
+    went_on = complete(toys(), [contestant(breaks)], tmp_path / "stopped")
+    assert went_on == complete(toys(), [contestant()], tmp_path / "whole")
+
+
+def test_shares_are_disjoint_and_whole_and_give_the_same_numbers(tmp_path):
+    plan = Plan(indices=range(5))
+    store = Store(tmp_path / "shared", keep_predictions=False)
+    for rank in range(3):
+        run(toys(), [contestant()], store, plan, Ranks(rank=rank, world_size=3), lambda _: None)
+    shared = complete(toys(), [contestant()], tmp_path / "shared")
+    assert shared == complete(toys(), [contestant()], tmp_path / "alone")
+    read = [Ranks(rank=r, world_size=7).share(range(5)) for r in range(7)]
+    assert sorted(i for share in read for i in share) == list(range(5))
+
+
+def test_a_share_that_is_missing_is_named(tmp_path):
+    store, plan = Store(tmp_path, keep_predictions=False), Plan(indices=range(5))
+    run(toys(), [contestant()], store, plan, Ranks(rank=0, world_size=2), lambda _: None)
+    with pytest.raises(FileNotFoundError, match="lacks stays on toy/1"):
+        standing(toys(), contestant(), store, plan)
+
+
+def test_a_damaged_record_is_made_anew(tmp_path):
+    whole = complete(toys(), [contestant()], tmp_path)
+    (tmp_path / "items/stays/00002.json").write_text('{"item": "toy/2", "sco')
+    assert complete(toys(), [contestant()], tmp_path) == whole
+
+
+def test_predictions_are_kept_where_asked_for_and_made_up_for_later(tmp_path):
+    complete(toys(2), [contestant()], tmp_path)
+    assert not (tmp_path / "predictions").exists()
+    complete(toys(2), [contestant()], tmp_path, keep_predictions=True)
+    [first, _] = sorted((tmp_path / "predictions/stays").iterdir())
+    with np.load(first) as kept:
+        assert kept["tracks"].shape == (4, 2, 2) and kept["visible"].all()
+        assert kept["queries"].tolist() == [[0, 10, 20], [0, 30, 40]] and str(kept["video_name"]) == "toy/0"
+
+
+def test_another_evaluation_is_refused_by_what_differs_unless_it_may_be_overwritten(tmp_path):
+    store = Store(tmp_path, keep_predictions=False)
+    store.claim({"protocol": {"threshold": 1}, "threads": 1}, overwrite=False)
+    store.keep("stays", 0, Record(item="toy/0", scores={"x": 1.0}), {})
+    (tmp_path / "items/stays/.00001.7.partial.json").touch()  # of a process that was killed
+    store.claim({"protocol": {"threshold": 1}, "threads": 1}, overwrite=False)
+    assert (
+        store.record("stays", 0).scores == {"x": 1.0} and len(list((tmp_path / "items/stays").iterdir())) == 1
+    )
+    with pytest.raises(ValueError, match="protocol.threshold: there 1, now 2.*overwrite=true"):
+        store.claim({"protocol": {"threshold": 2}, "threads": 1}, overwrite=False)
+    store.claim({"protocol": {"threshold": 2}, "threads": 1}, overwrite=True)
+    assert store.record("stays", 0) is None
+
+
+def test_a_tracker_whose_points_depend_on_each_other_is_found_out(tmp_path):
+    plan = Plan(indices=range(5), alone=[0, 4], points_alone=2)
+    told = complete(toys(), [contestant(), contestant(leans, "leans")], tmp_path, plan)["contestants"]
+    assert told["stays"]["independence"] == {
+        "largest_px_at_256": 0.0,
+        "videos": 2,
+        "points_of_each": 2,
+        "passed": True,
+    }
+    # Between (10, 20) and (30, 40) the mean is 10 px off in x and y, and a tenth of that is leant.
+    assert told["leans"]["independence"]["largest_px_at_256"] == pytest.approx(2**0.5, rel=1e-5)
+    assert told["leans"]["independence"]["passed"] is False
+
+
+def test_a_point_that_is_visible_in_company_only_fails_by_more_than_any_number(tmp_path):
+    def crowd(video, queries):
+        answer = stays(video, queries)
+        return Tracked(
+            tracks=answer.tracks, visible=answer.visible & (len(queries) > 1), confidence=answer.confidence
+        )
+
+    plan = Plan(indices=[0], alone=[0], points_alone=1)
+    told = complete(toys(), [contestant(crowd)], tmp_path, plan)["contestants"]["stays"]["independence"]
+    assert told["passed"] is False and told["largest_px_at_256"] is None
+
+
+def test_independence_is_made_up_for_where_it_was_not_asked_at_first(tmp_path):
+    complete(toys(), [contestant()], tmp_path)
+    plan = Plan(indices=range(5), alone=[2], points_alone=2)
+    told = complete(toys(), [contestant()], tmp_path, plan)["contestants"]["stays"]
+    assert told["independence"]["videos"] == 1
+
+
+def test_the_worst_are_drawn_worst_first(tmp_path):
+    benchmark, plan = toys(), Plan(indices=range(5))
+    complete(benchmark, [contestant()], tmp_path)
+    found = standing(benchmark, contestant(), Store(tmp_path, keep_predictions=False), plan)
+    paths = draw_worst(benchmark, contestant(), plan, found.scores, 2, tmp_path / "worst")
+    assert [path.name for path in paths] == ["01_toy_4.mp4", "02_toy_3.mp4"]
+    assert probe(paths[0]).height >= 256
+
+
+def test_numbers_survive_json():
+    scores = {"a": math.nan, "b": math.inf, "c": 0.1 + 0.2}
+    back = restored(json.loads(json.dumps(finite(scores), allow_nan=False)))
+    assert math.isnan(back["a"]) and back["b"] == math.inf and back["c"] == 0.1 + 0.2
+
+
+def test_strided_queries_are_followed_both_ways():
+    class Follows:
+        """Only ahead, one pixel a frame to the right; says nothing of the frames before."""
+
+        def __call__(self, video, queries):
+            step = (torch.arange(len(video))[:, None] - queries[None, :, 0]).clamp(min=0)
+            tracks = queries[None, :, 1:] + torch.stack([step, torch.zeros_like(step)], dim=-1)
+            shown = torch.arange(len(video))[:, None] >= queries[None, :, 0]
+            return Tracked(tracks=tracks, visible=shown, confidence=shown.float())
+
+    benchmark = Toy([drift(1.0)], query_mode="strided")
+    sample = benchmark.clips[0]
+    late = torch.tensor([2, 2])
+    moved = sample.tracks[2]
+    queries = type(sample.queries)(xy=moved, frame=late)
+    answer = benchmark.ask(Follows(), type(sample)(**{**vars(sample), "queries": queries}))
+    assert answer.visible.all()
+    assert answer.tracks[:, 0, 0].tolist() == [14.0, 13.0, 12.0, 13.0]  # it knows no other way than right
