@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from retracker.benchmarks.pair_answers import draw_matched, match_arrays
 from retracker.benchmarks.pose_protocol import PoseProtocol, error_key
 from retracker.benchmarks.protocol import Benchmark, Column, Curve, Matched, Matcher, Scores, Summary
-from retracker.benchmarks.resizing import Resize, ask_resized
+from retracker.benchmarks.resizing import ask_resized
 from retracker.benchmarks.solvers import NoPoseError
 from retracker.geometry.camera import scale_intrinsics
-from retracker.geometry.coords import rescale
-from retracker.media.image import write_image
 from retracker.metrics.epipolar import precision
 from retracker.metrics.pose import (
     approximate_pose_auc,
@@ -28,12 +27,11 @@ from retracker.metrics.pose import (
     translation_error,
 )
 from retracker.types import TensorStruct
-from retracker.visualize.matches import draw_matches
 
 DEGREES = (5, 10, 20)
 CURVE_DEGREES = tuple(range(1, 21))
+ROUNDING = 1e-2  # of a rotation's determinant: some files have few digits
 WORST = 180.0  # degrees: a failure, where numbers must be compared
-DRAWN = Resize(side="long", px=640, multiple=1, filter="area")  # what pictures show
 
 EXACT = tuple(Column(heading=f"AUC@{degrees}", metric=f"exact_auc_{degrees}") for degrees in DEGREES)
 APPROXIMATE = tuple(
@@ -98,6 +96,12 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         self.conditions = protocol.conditions(self.place)
         self.protocol = protocol.describe(self.place)
 
+    def count_pairs(self, found: int, whole: int) -> None:
+        """Say how many pairs there are, where tables show it if it is not the whole benchmark."""
+        self.protocol["pairs"] = found
+        if found != whole:
+            self.title += f" ({found} of {whole} pairs)"
+
     def size(self, item: PosedPair) -> int:
         del item
         return 1
@@ -142,14 +146,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
 
     def arrays(self, item: PosedPair, answer: Matched) -> Mapping[str, np.ndarray]:
         """Matches (M,2) in px of the stored images, and their confidence."""
-        return {
-            "pair_name": np.array(item.name),
-            "points0": answer.points0.numpy(),
-            "points1": answer.points1.numpy(),
-            "confidence": answer.confidence.numpy(),
-            "size0": np.array(item.image0.shape[-2:]),
-            "size1": np.array(item.image1.shape[-2:]),
-        }
+        return match_arrays(item, answer)
 
     def picture(self, item: PosedPair, answer: Matched, path: Path) -> Path:
         """A png with a line for each match: green on the true epipolar line, yellow as far off as precision
@@ -157,15 +154,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         allowed = self.conditions.epipolar_threshold
         distances = torch.from_numpy(self._distances(item, answer)).nan_to_num(nan=torch.inf)
         right = allowed / (allowed + distances)
-        images = (item.image0, item.image1)
-        small = [DRAWN(image) for image in images]
-        points = [
-            rescale(xy, tuple(image.shape[-2:]), tuple(drawn.shape[-2:]))
-            for xy, image, drawn in zip((answer.points0, answer.points1), images, small, strict=True)
-        ]
-        picture = draw_matches(*small, *points, right, legend="on the epipolar line")
-        write_image(path.with_suffix(".png"), picture)
-        return path.with_suffix(".png")
+        return draw_matched(item, answer, right, path, legend="on the epipolar line")
 
     def _pooled(self, scores: Mapping[str, Scores], threshold_px: float | int) -> list[float]:
         keys = [error_key(threshold_px, run) for run in range(self.rules.runs)]
@@ -213,6 +202,20 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
             inliers=int(found.inliers.sum()),
             solved=True,
         )
+
+
+def checked_pair(pair: PosedPair) -> PosedPair:
+    """The pair itself. Raises ValueError if its cameras or its pose make no sense, or it has no baseline."""
+    for camera in (pair.intrinsics0, pair.intrinsics1):
+        if not (camera.isfinite().all() and (camera.diagonal() > 0).all()):
+            raise ValueError(f"{pair.name}: expected a camera [f 0 c; 0 f c; 0 0 1], got {camera.tolist()}")
+    if not pair.pose_0to1.isfinite().all() or abs(pair.pose_0to1[:3, :3].det() - 1) > ROUNDING:
+        raise ValueError(f"{pair.name}: expected a rigid pose, 4 x 4, got {pair.pose_0to1.tolist()}")
+    if not pair.pose_0to1[:3, 3].any():
+        raise ValueError(
+            f"{pair.name}: both views are taken from one place, which leaves no direction to find"
+        )
+    return pair
 
 
 def _by_degrees(metric: str, areas: list[float]) -> dict[str, float]:
