@@ -25,6 +25,18 @@ def as_jpeg(frame):
     return content.getvalue()
 
 
+def write_davis(root, truths):
+    (root / "tapvid_davis").mkdir(parents=True)
+    videos = {f"davis-{index}": as_video(truth) for index, truth in enumerate(truths)}
+    (root / "tapvid_davis" / "tapvid_davis.pkl").write_bytes(pickle.dumps(videos))
+
+
+def write_rgb_stacking(root, truths):
+    (root / "tapvid_rgb_stacking").mkdir(parents=True)
+    videos = [as_video(truth) for truth in truths]
+    (root / "tapvid_rgb_stacking" / "tapvid_rgb_stacking.pkl").write_bytes(pickle.dumps(videos))
+
+
 def write_robotap(root, truths):
     (root / "robotap").mkdir(parents=True)
     for index, truth in enumerate(truths):
