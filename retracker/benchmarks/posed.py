@@ -212,9 +212,7 @@ def checked_pair(pair: PosedPair) -> PosedPair:
     if not pair.pose_0to1.isfinite().all() or abs(pair.pose_0to1[:3, :3].det() - 1) > ROUNDING:
         raise ValueError(f"{pair.name}: expected a rigid pose, 4 x 4, got {pair.pose_0to1.tolist()}")
     if not pair.pose_0to1[:3, 3].any():
-        raise ValueError(
-            f"{pair.name}: both views are taken from one place, which leaves no direction to find"
-        )
+        raise ValueError(f"{pair.name}: both views are taken from one place: there is no direction to find")
     return pair
 
 

@@ -22,6 +22,7 @@ from retracker.data.storage import Storage
 from retracker.geometry.camera import invert, scale_intrinsics
 from retracker.media.depth import MILLIMETRE, read_depth_png
 
+HALF_PIXEL = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])  # intrinsics count from the centre of a pixel
 read_millimetres = partial(read_depth_png, unit=MILLIMETRE)
 
 
@@ -110,18 +111,21 @@ def read_names(path: Path, min_score: float | int, max_pairs: int) -> UInt16[np.
 
 def read_cameras(path: Path) -> dict[str, Float64[np.ndarray, "3 3"]]:
     """The intrinsics of every scan, in raster pixels of its depth maps."""
-    half_pixel = np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
     content = safe_pickle.load(path)
     try:
-        return {scan: np.asarray(matrix, np.float64)[:3, :3] + half_pixel for scan, matrix in content.items()}
+        return {scan: np.asarray(matrix, np.float64)[:3, :3] + HALF_PIXEL for scan, matrix in content.items()}
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: expected one matrix (3, 3) for each scan") from error
 
 
 def read_pose(path: Path) -> Float64[np.ndarray, "4 4"]:
     """World -> camera, from the camera -> world of the file; not finite where the camera was lost."""
+    return invert(torch.from_numpy(read_matrix(path))).numpy()
+
+
+def read_matrix(path: Path) -> Float64[np.ndarray, "4 4"]:
+    """A pose (camera -> world) or an intrinsic file, as it stands."""
     try:
-        matrix = np.array(path.read_text().split(), np.float64).reshape(4, 4)
+        return np.array(path.read_text().split(), np.float64).reshape(4, 4)
     except ValueError as error:
-        raise ValueError(f"{path}: expected a pose of 4 x 4 numbers") from error
-    return invert(torch.from_numpy(matrix)).numpy()
+        raise ValueError(f"{path}: expected 4 x 4 numbers") from error

@@ -1,0 +1,92 @@
+"""MegaDepth-1500: two outdoor scenes in bins of overlap, by the index files that LoFTR distributes.
+
+    0015_0.1_0.3.npz ...                         five pickled dicts of 300 pairs each: see data/scene_info.py
+    Undistorted_SfM/0015/images/<name>.jpg
+
+Its intrinsics are COLMAP's, of the stored image in raster pixels. LoFTR's code gives them pixel indices, half
+a pixel less, nevertheless. Depth is not needed.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import PurePosixPath
+
+import numpy as np
+import torch
+
+from retracker.benchmarks.pose_protocol import PoseProtocol
+from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair
+from retracker.benchmarks.presence import check_found
+from retracker.data.scene_info import IndexFiles, read_pair_infos
+from retracker.data.storage import Storage
+from retracker.media.image import as_video, read_frame
+
+TITLE = "MegaDepth-1500"
+WHOLE = 1500  # pairs
+
+
+def every_pair(folder: str) -> IndexFiles:
+    """Whatever its overlap; an unknown one is negative."""
+    return IndexFiles(
+        folder=folder, scenes=None, without=[], min_overlap=-math.inf, max_overlap=math.inf, max_pairs=None
+    )
+
+
+class MegaDepth1500(PoseBenchmark):
+    """The pairs of some index files, which are its groups; paths in them start below ``images``."""
+
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        needs: Sequence[str],
+        scenes: Sequence[str],
+        images: str,
+        protocol: PoseProtocol,
+    ) -> None:
+        super().__init__(name, TITLE, protocol)
+        folder = str(PurePosixPath(check_found(root, needs, TITLE)).parent)
+        self.storage, self.images = Storage(root, None), images
+        read = partial(read_pair_infos, index=every_pair(folder))
+        self.scenes = {scene: self.storage.load(f"{folder}/{scene}.npz", read) for scene in scenes}
+        self.items = [(scene, pair) for scene in scenes for pair in range(len(self.scenes[scene].pairs))]
+        if not self.items:
+            raise ValueError(f"{self.storage.where(folder)}: the index files list no pair that has images")
+        self.count_pairs(len(self.items), WHOLE)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def item_name(self, index: int) -> str:
+        """Such as 0015_0.1_0.3/007/<image>-<image>."""
+        scene, pair = self.items[index]
+        first, second = (PurePosixPath(path).stem for path in self._paths(index))
+        return f"{scene}/{pair:03d}/{first}-{second}"
+
+    def group(self, index: int) -> str:
+        """Scene and bin of overlap."""
+        return self.items[index][0]
+
+    def read(self, index: int) -> PosedPair:
+        scene, pair = self.items[index]
+        info = self.scenes[scene]
+        view0, view1 = info.pairs[pair]
+        images = [as_video([self.storage.load(path, read_frame)])[0] for path in self._paths(index)]
+        return checked_pair(
+            PosedPair(
+                image0=images[0],
+                image1=images[1],
+                intrinsics0=torch.from_numpy(info.intrinsics[view0].copy()),
+                intrinsics1=torch.from_numpy(info.intrinsics[view1].copy()),
+                # Not by turning the rotation round: as the official code does it, digit for digit.
+                pose_0to1=torch.from_numpy(info.poses[view1] @ np.linalg.inv(info.poses[view0])),
+                name=self.item_name(index),
+            )
+        )
+
+    def _paths(self, index: int) -> list[str]:
+        scene, pair = self.items[index]
+        info = self.scenes[scene]
+        paths = (info.images[view].decode() for view in info.pairs[pair])
+        return [str(PurePosixPath(self.images, path)) for path in paths]
