@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
@@ -55,6 +56,7 @@ class DynamicReplica(Recordings):
         self.storage, self.split = Storage(root, cache), split
         listing = f"{split}/frame_annotations_{split}.jgz"
         films = _films(self.storage.array(listing, partial(_listed, camera=camera), f"camera {camera}"))
+        self.num_listed = len(films)  # sequences, also those whose folders are not there
         there = set(self.storage.names(split))
         self.films = [film for film in films if _folder(film) in there]
         if not self.films:
@@ -72,18 +74,24 @@ class DynamicReplica(Recordings):
 
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames. Raises ValueError if they differ in size or in the number of points."""
-        film = self.films[index]
-        files = [f"{self.split}/{film.files[t].decode()}" for t in frames]
+        video, known = self.stored(index, frames)
+        return labelled_clip(
+            video,
+            torch.from_numpy(known[..., :2]),
+            torch.from_numpy(known[..., 2] > 0.5),
+            name=f"dynamic_replica/{self.split}/{self.films[index].name}",
+        )
+
+    def stored(
+        self, index: int, frames: Sequence[int]
+    ) -> tuple[UInt8[Tensor, "T 3 H W"], Float[np.ndarray, "T N 3"]]:
+        """Frames as they are stored, with x, y and visibility (0 or 1) of every point, also of those that lie
+        outside or are never visible. Raises what ``read`` raises."""
+        files = [f"{self.split}/{self.films[index].files[t].decode()}" for t in frames]
         images, labels = zip(*[self.storage.load(file, _frame) for file in files], strict=True)
         self._check_alike(files, images, "img")  # H W 3
         self._check_alike(files, labels, "labels")  # N 3
-        known = torch.from_numpy(np.stack(labels))
-        return labelled_clip(
-            as_video(list(images)),
-            known[..., :2],
-            known[..., 2] > 0.5,
-            name=f"dynamic_replica/{self.split}/{film.name}",
-        )
+        return as_video(list(images)), np.stack(labels)
 
     def _check_alike(self, files: list[str], arrays: Sequence[np.ndarray], label: str) -> None:
         for file, array in zip(files, arrays, strict=True):

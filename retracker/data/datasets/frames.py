@@ -75,18 +75,24 @@ class FrameFolders(Recordings, ABC):
 
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         """The given frames."""
-        clip, wanted = self.clips[index], list(frames)
-        images = frame_names(self.storage, clip.images)
-        stored = self._checked(clip, len(images))
+        wanted = list(frames)
+        images, stored = self.unread(index)
         meaning = self.meaning({name: mask[wanted] for name, mask in stored.masks.items()})
         return labelled_clip(
-            self.storage.video([f"{clip.images}/{images[t]}" for t in wanted]),
+            self.storage.video([images[t] for t in wanted]),
             torch.from_numpy(stored.tracks[wanted].astype(np.float32)),
             torch.from_numpy(meaning.visible),
             labelled=_tensor(meaning.labelled),
             located=_tensor(meaning.located),
-            name=f"{self.name}/{clip.folder}",
+            name=f"{self.name}/{self.clips[index].folder}",
         )
+
+    def unread(self, index: int) -> tuple[list[str], Stored]:
+        """The paths of a recording's frames, and its labels as they are stored: nothing is left out or read
+        before it is looked at."""
+        clip = self.clips[index]
+        images = [f"{clip.images}/{name}" for name in frame_names(self.storage, clip.images)]
+        return images, self._checked(clip, len(images))
 
     def _checked(self, clip: Clip, num_images: int) -> Stored:
         stored = self.stored(clip.labels)
