@@ -92,6 +92,7 @@ class PoseProtocol:
             "thresholds_px": list(self.thresholds_px),
             "threshold_px_of": (conditions.frame or conditions.image).describe(),
             "matched_image": conditions.image.describe(),
+            "resize_filter": conditions.image.filter,
             "runs": self.runs,
             "shuffle": self.shuffle,
             "samples": self.samples,

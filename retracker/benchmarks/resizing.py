@@ -62,12 +62,12 @@ class Resize:
         return torch.from_numpy(resized).permute(2, 0, 1).contiguous()
 
     def describe(self) -> str:
-        """In words, for the records."""
+        """The rule in words, for the records."""
         by = f", multiples of {self.multiple}" if self.multiple > 1 else ""
         if self.side == "stored":
             return f"stored size{by}"
         px = f"{self.px[0]} x {self.px[1]}" if self.side == "exact" else f"{self.side} side {self.px}"
-        return f"{px} px{by}, {self.filter}"
+        return f"{px} px{by}"
 
 
 def ask_resized(

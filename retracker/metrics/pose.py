@@ -9,7 +9,7 @@ BIN = 5  # degrees: the steps of the approximate area
 
 
 def pose_auc(
-    errors_deg: Sequence[float] | np.ndarray, thresholds: Sequence[float | int] = (5, 10, 20)
+    errors_deg: Sequence[float | int] | np.ndarray, thresholds: Sequence[float | int] = (5, 10, 20)
 ) -> list[float]:
     """The exact area under recall over error, up to each threshold and divided by it: in [0, 1].
 
@@ -26,7 +26,7 @@ def pose_auc(
 
 
 def approximate_pose_auc(
-    errors_deg: Sequence[float] | np.ndarray, thresholds: Sequence[int] = (5, 10, 20)
+    errors_deg: Sequence[float | int] | np.ndarray, thresholds: Sequence[int] = (5, 10, 20)
 ) -> list[float]:
     """The area as OANet, PDC-Net and RoMa's "mAP" have it: the mean of the shares below 5, 10, ... degrees.
 
@@ -42,7 +42,7 @@ def approximate_pose_auc(
     ]
 
 
-def share_below(errors_deg: Sequence[float] | np.ndarray, threshold: float | int) -> float:
+def share_below(errors_deg: Sequence[float | int] | np.ndarray, threshold: float | int) -> float:
     """The share of errors that are less than a threshold."""
     return float(np.mean(_checked(errors_deg) < threshold))
 
@@ -72,7 +72,7 @@ def _area_below(error: np.ndarray, recall: np.ndarray, threshold: float | int) -
     return float((np.diff(x) * (y[1:] + y[:-1]) / 2).sum() / threshold)
 
 
-def _checked(errors_deg: Sequence[float] | np.ndarray) -> np.ndarray:
+def _checked(errors_deg: Sequence[float | int] | np.ndarray) -> np.ndarray:
     errors = np.asarray(errors_deg, np.float64)
     if errors.ndim != 1 or not len(errors):
         raise ValueError(f"expected one pose error for each pair, got an array of shape {errors.shape}")
