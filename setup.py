@@ -30,6 +30,7 @@ setup(
         "hydra-core>=1.3.2",
         "jaxtyping>=0.2.34",
         "kornia>=0.9",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "omegaconf>=2.3",
         "opencv-python-headless>=4.9",
@@ -57,7 +58,7 @@ setup(
     # The yaml files lie at the top of the repository, where people edit them; installed, inside the package.
     package_dir={"retracker": "retracker", "retracker.configs": "configs"},
     package_data={
-        "retracker": ["py.typed", "weights/*.safetensors", "weights/*.md"],
+        "retracker": ["py.typed", "weights/*.safetensors", "weights/*.md", "benchmarks/*.yaml"],
         "retracker.configs": ["**/*.yaml"],
     },
     entry_points={"console_scripts": ["retracker = retracker.__main__:main"]},

@@ -64,7 +64,7 @@ TABLE = {
     "data/datamodule.py": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "pytorch_lightning"}),
     "benchmarks": Rule(
         {"types", "geometry", "metrics", "data", "media", "visualize"},
-        TENSORS | {"numpy", "cv2", "rich"},
+        TENSORS | {"numpy", "cv2", "rich", "yaml"},
         {"pickle"},
     ),
     "inference": Rule({"types", "geometry", "models", "media", "checkpoint"}, TENSORS | {"numpy"}),
@@ -74,6 +74,7 @@ TABLE = {
         {"pickle"},
     ),
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
+    "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     # pickle: for the name of the error that torch.load raises.
     "checkpoint": Rule({"types", "models", "backbone_weights"}, {"torch", "safetensors"}, {"logging"}),
     "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "huggingface_hub"}, {"logging"}),

@@ -65,7 +65,12 @@ class Published:
 
     def unlike(self, protocol: Mapping[str, Any]) -> str | None:
         """What of its conditions a run with this protocol does not share, in words; None if all is alike."""
-        other = [f"{key} {wanted}" for key, wanted in self.requires.items() if protocol.get(key) != wanted]
+        wanted = {key: value if isinstance(value, list) else [value] for key, value in self.requires.items()}
+        other = [
+            f"{key} {' or '.join(map(str, values))}"
+            for key, values in wanted.items()
+            if protocol.get(key) not in values
+        ]
         words = ", ".join([*([self.category] if self.category else []), *other])
         return words or None
 

@@ -1,108 +1,122 @@
-"""Scores as a table on the terminal, as markdown and as json."""
+"""Results as tables on the terminal and as markdown, beside what others published."""
 
-import dataclasses
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 
-from rich.table import Column, Table
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-from retracker.benchmarks.runner import ClipScore, mean
+from retracker.benchmarks.overview import HEADINGS, entries_of
+from retracker.benchmarks.protocol import ALL
+from retracker.benchmarks.published import Listing
+from retracker.benchmarks.results import Results
+from retracker.benchmarks.sheet import Line, Sheet, count_of, sheet_of
+from retracker.visualize.curves import Panel
+from retracker.visualize.curves import write_curves as write_png
 
-COLUMNS: Mapping[str, str] = MappingProxyType(
-    {
-        "AJ": "average_jaccard",
-        "delta_avg": "average_pts_within_thresh",
-        "OA": "occlusion_accuracy",
-        "PCK@1": "pts_within_1",
-        "PCK@2": "pts_within_2",
-        "PCK@4": "pts_within_4",
-        "PCK@8": "pts_within_8",
-        "PCK@16": "pts_within_16",
-    }
-)
-ALL = "all"  # the row of all groups together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table; ``values`` are percentages in the order of COLUMNS."""
-
-    group: str
-    tracker: str
-    values: tuple[float, ...]
-    frames_per_second: float
-    clips: int
-    skipped: int
+MOST = 10  # comparable published rows on the terminal; a file has all
+NAME_WIDTH = 26  # columns, at least
+HEADINGS_WIDTH = 84  # more, and headings are broken into two lines
+STYLES = {"heading": "italic", "measured": "", "chosen": "bold", "published": "dim"}
+EMPHASIS = {"heading": "*{}*", "measured": "{}", "chosen": "**{}**", "published": "{}"}
 
 
-def rows_of(scores: Sequence[ClipScore]) -> list[Row]:
-    """One row per group and tracker; with more than one group also one per tracker over all clips."""
-    groups = list(dict.fromkeys(score.group for score in scores))
-    trackers = list(dict.fromkeys(score.tracker for score in scores))
-    rows = [_row(scores, group, tracker) for group in groups for tracker in trackers]
-    return rows + [_row(scores, ALL, tracker) for tracker in trackers if len(groups) > 1]
-
-
-def table_of(rows: Sequence[Row], title: str) -> Table:
-    """The rows as a rich table, a rule between groups."""
-    table = Table("group", "tracker", *_right(COLUMNS), *_right(["fps", "clips"]), title=title)
-    for row, after in zip(rows, [*rows[1:], None], strict=True):
-        table.add_row(*_cells(row), end_section=after is None or after.group != row.group)
+def table_of(results: Results, published: Mapping[str, Listing]) -> Table:
+    """A run's table for the terminal; ``published``: by the name of the benchmark."""
+    sheet = sheet_of(results, published.get(results.benchmark.name), most=MOST)
+    table = _table(sheet.title, sheet.protocol, sheet.notes)
+    table.add_column("", min_width=NAME_WIDTH)
+    for heading in _fitting([*sheet.headings, sheet.speed, "from"]):
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    for index, line in enumerate(sheet.lines):
+        cells = _cells(sheet, line, [line.speed])
+        last = index + 1 == len(sheet.lines) or sheet.lines[index + 1].kind == "heading"
+        table.add_row(*map(Text, cells), style=STYLES[line.kind], end_section=last)
     return table
 
 
-def markdown_of(rows: Sequence[Row], title: str) -> str:
-    """The rows as a markdown table under a heading."""
-    head = ["group", "tracker", *COLUMNS, "fps", "clips"]
-    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2), *map(_cells, rows)]
-    return f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def markdown_of(results: Results, published: Mapping[str, Listing]) -> str:
+    """A run's table for a file: the same, without speed, which differs from run to run."""
+    sheet = sheet_of(results, published.get(results.benchmark.name))
+    rows = [_cells(sheet, line, []) for line in sheet.lines]
+    names = [EMPHASIS[line.kind].format(row[0]) for line, row in zip(sheet.lines, rows, strict=True)]
+    body = [[name, *row[1:]] for name, row in zip(names, rows, strict=True)]
+    table = _markdown(["", *sheet.headings, "from"], "l" + "r" * (len(sheet.headings) + 1), body)
+    return _document(sheet.title, sheet.protocol, table, sheet.notes)
 
 
-def write(scores: Sequence[ClipScore], rows: Sequence[Row], title: str, directory: Path) -> None:
-    """Write table.md and scores.json (means in percent, the metrics of every clip in [0, 1])."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "table.md").write_text(markdown_of(rows, title))
-    content = {
-        "title": title,
-        "means": [
-            dataclasses.asdict(row) | {"values": dict(zip(COLUMNS, row.values, strict=True))} for row in rows
-        ],
-        "clips": [_per_clip(score) for score in scores],
-    }
-    (directory / "scores.json").write_text(json.dumps(content, indent=2) + "\n")
+def overview_of(results: Sequence[Results], published: Mapping[str, Listing]) -> tuple[Table, str]:
+    """The one table of many benchmarks, for the terminal and as markdown."""
+    entries, notes = entries_of(results, published)
+    title = "all benchmarks"
+    table = _table(title, "", notes)
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=heading in ("values", "from"))
+    for index, entry in enumerate(entries):
+        last = index + 1 == len(entries) or entries[index + 1].first
+        about = entry.cells[:2] if entry.first else ("", "")
+        table.add_row(*map(Text, (*about, *entry.cells[2:])), style=STYLES[entry.kind], end_section=last)
+    body = [
+        [*entry.cells[:2], EMPHASIS[entry.kind].format(entry.cells[2]), *entry.cells[3:]] for entry in entries
+    ]
+    return table, _document(title, "", _markdown(HEADINGS, "lllll", body), notes)
 
 
-def _row(scores: Sequence[ClipScore], group: str, tracker: str) -> Row:
-    average = mean([s for s in scores if s.tracker == tracker and group in (ALL, s.group)])
-    return Row(
-        group=group,
-        tracker=tracker,
-        values=tuple(100 * average.metrics[name] for name in COLUMNS.values()),
-        frames_per_second=average.frames_per_second,
-        clips=average.clips,
-        skipped=average.skipped,
+def write_curves(results: Results, path: Path) -> Path:
+    """Draw the benchmark's curves, one line for each contestant, as a PNG."""
+    panels = [
+        Panel(
+            title=curve.title,
+            thresholds=curve.thresholds,
+            unit=curve.unit,
+            lines={
+                standing.name: [
+                    standing.summaries[ALL].values.get(metric, math.nan) for metric in curve.metrics
+                ]
+                for standing in results.standings
+            },
+        )
+        for curve in results.benchmark.curves
+    ]
+    return write_png(path, f"{results.benchmark.title}: {count_of(results)}", panels)
+
+
+def _table(title: str, protocol: str, notes: Sequence[str]) -> Table:
+    above = Text.assemble((title, "bold"), *([("\n" + protocol, "dim")] if protocol else []))
+    return Table(
+        title=above,
+        title_style="",
+        title_justify="left",
+        caption=Text("\n".join(notes)),
+        caption_style="dim",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
 
 
-def _cells(row: Row) -> list[str]:
-    clips = f"{row.clips} ({row.skipped} left out)" if row.skipped else str(row.clips)
-    return [
-        row.group,
-        row.tracker,
-        *(f"{value:.1f}" for value in row.values),
-        f"{row.frames_per_second:.0f}",
-        clips,
-    ]
+def _fitting(headings: Sequence[str]) -> list[str]:
+    """Headings such as AUC@20 and delta_avg, in two lines where all of them would be too wide."""
+    wide = sum(len(heading) + 2 for heading in headings) > HEADINGS_WIDTH
+    return [re.sub(r"(?<=\w)(?=@)|(?<=\w)_| ", "\n", heading) if wide else heading for heading in headings]
 
 
-def _right(names: Iterable[str]) -> list[Column]:
-    return [Column(name, justify="right") for name in names]
+def _cells(sheet: Sheet, line: Line, speed: Sequence[str]) -> list[str]:
+    """A line under name, values, speed (if that is wanted) and source."""
+    values = line.values or [""] * len(sheet.headings)
+    return [line.name, *values, *speed, line.source]
 
 
-def _per_clip(score: ClipScore) -> dict:
-    metrics = {name: None if math.isnan(value) else value for name, value in score.metrics.items()}
-    return dataclasses.asdict(score) | {"metrics": metrics}  # json knows no NaN
+def _markdown(headings: Sequence[str], sides: str, rows: Sequence[Sequence[str]]) -> str:
+    """``sides``: l or r of each column."""
+    rule = ["---:" if side == "r" else "---" for side in sides]
+    lines = [list(headings), rule, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _document(title: str, protocol: str, table: str, notes: Sequence[str]) -> str:
+    parts = [f"## {title}", protocol, table, "\n".join(f"- {note}" for note in notes)]
+    return "\n\n".join(part for part in parts if part) + "\n"
