@@ -50,3 +50,10 @@ def for_indices(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
     eye = torch.eye(2, dtype=matrix.dtype)
     half = torch.full((2,), 0.5, dtype=matrix.dtype)
     return affine(eye, half, torch.zeros_like(half)) @ matrix @ affine(eye, torch.zeros_like(half), half)
+
+
+def from_indices(matrix: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3 3"]:
+    """A map of pixel indices as one of raster pixels: what undoes ``for_indices``."""
+    eye = torch.eye(2, dtype=matrix.dtype)
+    half = torch.full((2,), 0.5, dtype=matrix.dtype)
+    return affine(eye, torch.zeros_like(half), half) @ matrix @ affine(eye, half, torch.zeros_like(half))

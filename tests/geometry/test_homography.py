@@ -1,6 +1,6 @@
 import torch
 
-from retracker.geometry.homography import affine, for_indices, jacobian, transform, turned
+from retracker.geometry.homography import affine, for_indices, from_indices, jacobian, transform, turned
 
 TILTED = torch.tensor([[1.1, 0.2, 5.0], [-0.1, 0.9, 3.0], [1e-3, -2e-3, 1.0]], dtype=torch.float64)
 POINTS = torch.tensor([[0.5, 0.5], [20.0, 7.0], [63.0, 47.5]], dtype=torch.float64)
@@ -51,3 +51,10 @@ def test_pixel_indices_are_raster_coordinates_less_a_half():
     halved = affine(torch.eye(2) / 2, torch.zeros(2), torch.zeros(2))
     there, _ = transform(for_indices(halved), torch.tensor([[0.0, 1.0]]))
     assert there.tolist() == [[-0.25, 0.25]]  # the centre (.5, 1.5) goes to (.25, .75)
+
+
+def test_a_map_of_indices_takes_the_same_pixels_to_the_same_places():
+    double = torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64))  # of indices: pixel 0 to pixel 0
+    there, _ = transform(from_indices(double), torch.tensor([[0.5, 1.5]]))
+    assert there.tolist() == [[0.5, 2.5]]  # the centres of pixels (0, 1) and (0, 2)
+    torch.testing.assert_close(for_indices(from_indices(TILTED)), TILTED)
