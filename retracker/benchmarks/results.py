@@ -68,6 +68,10 @@ def as_json(results: Results) -> dict[str, Any]:
         "title": benchmark.title,
         "protocol": dict(benchmark.protocol),
         "ranked_by": benchmark.ranked_by,
+        "columns": {
+            column.metric: {"heading": column.heading, "percent": column.percent, "better": column.better}
+            for column in benchmark.columns
+        },
         "evaluated_items": len(results.groups),
         "of_items": results.of_items,
         "versions": dict(results.versions),
