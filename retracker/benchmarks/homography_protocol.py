@@ -58,8 +58,8 @@ class HomographyProtocol:
         positive = all(number > 0 for number in (self.threshold_px, *self.auc_px, *sides))
         if not known or not positive or not self.auc_px:
             raise ValueError(
-                f"protocol {self.name}: expected pixels {' or '.join(ORIGINS)}, choice "
-                f"{' or '.join(CHOICES)}, failure {' or '.join(FAILURES)}, and positive counts and px, got {self}"
+                f"protocol {self.name}: pixels is {' or '.join(ORIGINS)}, choice {' or '.join(CHOICES)}, "
+                f"failure {' or '.join(FAILURES)}, px and counts are positive; got {self}"
             )
 
     @property

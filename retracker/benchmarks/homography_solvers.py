@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ class Fit:
     inliers: Bool[np.ndarray, " M"]
 
 
+@runtime_checkable
 class HomographySolver(Protocol):
     """An estimator with all its settings but the threshold."""
 
@@ -113,14 +114,14 @@ def direct_linear(
     if np.count_nonzero(weights > 0) < FEWEST:
         raise NoHomographyError(f"{np.count_nonzero(weights > 0)} correspondences with a weight")
     centred0, centred1 = _centring(points0), _centring(points1)
+    if not (np.isfinite(centred0).all() and np.isfinite(centred1).all()):
+        raise NoHomographyError("all points of an image are one")
     xy0, xy1 = (xy * to[0, 0] + to[:2, 2] for xy, to in ((points0, centred0), (points1, centred1)))
     one = np.concatenate([xy0, np.ones((len(xy0), 1))], axis=1)  # M 3
     zero = np.zeros_like(one)
     rows_x = np.concatenate([one, zero, -xy1[:, :1] * one], axis=1)  # M 9: h1 p - x' h3 p = 0
     rows_y = np.concatenate([zero, one, -xy1[:, 1:] * one], axis=1)
     rows = np.concatenate([rows_x, rows_y]) * np.sqrt(np.tile(np.maximum(weights, 0), 2))[:, None]
-    if not np.isfinite(rows).all():
-        raise NoHomographyError("all points of an image are one")
     _, vectors = np.linalg.eigh(rows.T @ rows)
     return np.linalg.inv(centred1) @ vectors[:, 0].reshape(3, 3) @ centred0
 
@@ -128,6 +129,6 @@ def direct_linear(
 def _centring(points: Points) -> Float64[np.ndarray, "3 3"]:
     """Hartley's normalisation: the mean to the origin, the mean distance from it to the square root of 2."""
     mean = points.mean(axis=0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         scale = np.sqrt(2) / np.linalg.norm(points - mean, axis=1).mean()
-    return np.array([[scale, 0, -scale * mean[0]], [0, scale, -scale * mean[1]], [0, 0, 1]])
+        return np.array([[scale, 0, -scale * mean[0]], [0, scale, -scale * mean[1]], [0, 0, 1]])
