@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,6 +17,7 @@ from retracker.visualize.matches import draw_matches
 DRAWN = Resize(side="long", px=640, multiple=1, filter="area")  # what pictures show
 
 
+@runtime_checkable
 class Pair(Protocol):
     """What all items of such benchmarks have."""
 

@@ -18,6 +18,7 @@ from retracker.benchmarks.protocol import Benchmark, Column, Curve, Matched, Mat
 from retracker.benchmarks.resizing import ask_resized
 from retracker.benchmarks.solvers import NoPoseError
 from retracker.geometry.camera import scale_intrinsics
+from retracker.geometry.coords import rescale
 from retracker.metrics.epipolar import precision
 from retracker.metrics.pose import (
     approximate_pose_auc,
@@ -174,7 +175,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         ):
             size = tuple(image.shape[-2:])
             frame = self.conditions.frame_size(*size)
-            points.append((xy.double() * xy.new_tensor([frame[1] / size[1], frame[0] / size[0]])).numpy())
+            points.append(rescale(xy.double(), size, frame).numpy())
             cameras.append(scale_intrinsics(camera, size, frame).numpy())
         return {
             error_key(threshold, run): self._error(item, points, cameras, chosen, threshold)

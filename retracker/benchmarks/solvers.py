@@ -5,7 +5,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -33,6 +33,7 @@ class Solution:
     inliers: Bool[np.ndarray, " M"]
 
 
+@runtime_checkable
 class Solver(Protocol):
     """An estimator; one threshold is given in px and means what the estimator's own protocol says."""
 

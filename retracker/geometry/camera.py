@@ -45,7 +45,7 @@ def relative_pose(pose0: Float[Tensor, "*B 4 4"], pose1: Float[Tensor, "*B 4 4"]
 
 
 def scale_intrinsics(
-    intrinsics: Float[Tensor, "*B 3 3"], size: tuple[int, int], new_size: tuple[int, int]
+    intrinsics: Float[Tensor, "*B 3 3"], size: tuple[int, int], new_size: tuple[float | int, float | int]
 ) -> Float[Tensor, "*B 3 3"]:
     """Those of an image resized from (height, width) ``size`` to ``new_size``: a pure ratio in raster px."""
     (height, width), (new_height, new_width) = size, new_size

@@ -73,7 +73,7 @@ def _count(size: int, level: FeatureLevel) -> int:
 
 
 def rescale(
-    xy: Float[Tensor, "*B 2"], size: tuple[int, int], new_size: tuple[int, int]
+    xy: Float[Tensor, "*B 2"], size: tuple[int, int], new_size: tuple[float | int, float | int]
 ) -> Float[Tensor, "*B 2"]:
     """Move points with their image from (height, width) ``size`` to ``new_size``: a pure ratio."""
     (height, width), (new_height, new_width) = size, new_size
