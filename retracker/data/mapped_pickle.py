@@ -10,6 +10,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.lib import format as npy
 
 from retracker.data.pickle_sizes import check_sizes
@@ -38,6 +39,18 @@ def load_mapped(path: str | Path) -> Any:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: cannot be read as a pickle ({reason})") from error
     return value.item() if getattr(value, "shape", None) == () else value
+
+
+def let_go(array: np.ndarray) -> None:
+    """Give back the memory of what was read so far of the file that an array is mapped from.
+
+    All of it stays readable. Without this a video that is read from end to end counts as memory in use.
+    """
+    base = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    if base is not None and hasattr(base, "madvise"):  # Windows has none
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _skip_header(content: mmap.mmap) -> None:

@@ -3,7 +3,7 @@ import pickle
 import numpy as np
 import pytest
 
-from retracker.data.mapped_pickle import load_mapped
+from retracker.data.mapped_pickle import let_go, load_mapped
 from retracker.data.safe_pickle import UnsafePickleError, load
 
 
@@ -41,6 +41,16 @@ def test_arrays_stay_in_the_file(tmp_path, videos):
     found = load_mapped(tmp_path / "a.pkl")
     assert not found["video"].flags.owndata and not found["video"].flags.writeable
     assert isinstance(found["jpegs"][2], memoryview)
+
+
+def test_an_array_that_was_let_go_reads_the_same_again(tmp_path):
+    whole = np.random.default_rng(0).integers(0, 256, (64, 100, 100), np.uint8)
+    (tmp_path / "clips.pkl").write_bytes(pickle.dumps({"video": whole}))
+    mapped = load_mapped(tmp_path / "clips.pkl")["video"]
+    for array in (mapped, mapped[3:, ::2], whole):  # one that is in memory stays there
+        before = array.copy()
+        let_go(array)
+        np.testing.assert_array_equal(array, before)
 
 
 def test_it_refuses_what_reading_refuses(tmp_path):

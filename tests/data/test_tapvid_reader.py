@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,43 @@ def test_only_the_frames_asked_for_are_read(tmp_path, monkeypatch):
     write(tmp_path, "0000_of_0010.pkl", [video(video=[b"a", b"b", b"c"])])
     TapVid(str(tmp_path), subset="kinetics").read(0, [1, 2])
     assert [where.split(": ")[1] for where in decoded] == ["frame 1 of video 0", "frame 2 of video 0"]
+
+
+def test_labels_come_as_they_are_stored_and_each_frame_as_it_is_wanted(tmp_path):
+    points = np.random.default_rng(0).random((2, 3, 2), np.float32)
+    write(tmp_path, "tapvid_davis.pkl", {"goat": video(points=points)})
+    clips = TapVid(str(tmp_path), subset="davis")
+    found = clips.annotated(0, [2, 0], lambda frame: frame[:4, :5] + 1)
+    assert found.video.shape == (2, 3, 4, 5) and found.video[:, 0, 0, 0].tolist() == [3, 1]
+    assert found.points.dtype == np.float64
+    np.testing.assert_array_equal(found.points, points[:, [2, 0]].swapaxes(0, 1))
+    np.testing.assert_array_equal(found.hidden, HIDDEN[:, [2, 0]].T)
+    assert clips.where(0) == f"{tmp_path}/tapvid_davis.pkl: video 'goat'"
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured as Linux tells it")
+def test_of_a_long_video_few_frames_are_in_memory_at_once(tmp_path):
+    num_frames, megabyte = 256, 2**20
+    frames = np.random.default_rng(0).integers(0, 256, (num_frames, 256, 256, 3), np.uint8)  # 48 MB
+    still = np.full((1, num_frames, 2), 0.5, np.float32)
+    hidden = np.zeros((1, num_frames), bool)
+    write(tmp_path, "robotap_split0.pkl", {"cup": {"video": frames, "points": still, "occluded": hidden}})
+    clips, held = TapVid(str(tmp_path), subset="robotap"), []
+
+    def small(frame):
+        held.append(resident())
+        return frame[:8, :8]
+
+    before = resident()
+    found = clips.annotated(0, range(num_frames), small)
+    assert max(held) - before < 16 * megabyte
+    np.testing.assert_array_equal(found.video.permute(0, 2, 3, 1).numpy(), frames[:, :8, :8])
+
+
+def resident():
+    """Bytes of memory that this process has."""
+    told = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in told if line.startswith("VmRSS"))
 
 
 @pytest.mark.parametrize(

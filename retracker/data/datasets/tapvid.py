@@ -26,7 +26,7 @@ from jaxtyping import Bool, Float64, UInt8
 from torch import Tensor
 
 from retracker.data.cache import DiskCache
-from retracker.data.mapped_pickle import load_mapped
+from retracker.data.mapped_pickle import let_go, load_mapped
 from retracker.data.recordings import Recordings, labelled_clip
 from retracker.data.storage import Storage
 from retracker.media.image import decode_frame
@@ -38,6 +38,9 @@ FILES = {  # of each set: its usual folder, and how its files are called
     "kinetics": ("tapvid_kinetics", r"\d{4}_of_\d{4}\.pkl"),
     "robotap": ("robotap", r"robotap_split\d+\.pkl"),
 }
+
+
+HELD = 32  # frames of a file that are held in memory at once, beside those that were asked for
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _window(path: Path, key: str | int, frames: list[int], fit: Callable) -> Ann
 def _pictures(video: Any, frames: list[int], path: Path, key: str | int) -> Iterator[np.ndarray]:
     """Frames (H,W,3) one by one. Raises ValueError if one cannot be read, or they are not of one size."""
     shape = None
-    for t in frames:
+    for number, t in enumerate(frames):
         stored = video[t]
         if isinstance(stored, bytes | bytearray | memoryview):
             frame = decode_frame(stored, f"{path}: frame {t} of video {key!r}")
@@ -166,6 +169,8 @@ def _pictures(video: Any, frames: list[int], path: Path, key: str | int) -> Iter
             raise ValueError(f"{path}: video {key!r} has frames of more than one size")
         shape = frame.shape
         yield frame
+        if isinstance(video, np.ndarray) and number % HELD == HELD - 1:
+            let_go(video)
 
 
 def _stacked(frames: Iterator[np.ndarray], num_frames: int) -> UInt8[Tensor, "T 3 H W"]:
