@@ -20,7 +20,7 @@ from retracker.metrics.tapvid import THRESHOLDS
 from retracker.types import Queries, VideoSample
 
 NATIVE = "native"
-Resolution = str | Sequence[int]  # "native", or height and width
+Resolution = int | str | Sequence[int]  # px of a square, "native", or height and width
 
 
 class FilmBenchmark(TrackBenchmark, ABC):
@@ -42,9 +42,11 @@ def as_size(resolution: Resolution) -> tuple[int, int] | None:
     """Height and width, or None for the frames' own. Raises ValueError for anything else."""
     if resolution == NATIVE:
         return None
-    sides = () if isinstance(resolution, str) else tuple(resolution)
+    sides = (resolution,) * 2 if isinstance(resolution, int) else tuple(resolution)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-        raise ValueError(f"resolution: expected {NATIVE} or [height, width] in px, got {resolution!r}")
+        raise ValueError(
+            f"resolution: expected {NATIVE}, [height, width] or a square's side in px, got {resolution!r}"
+        )
     return sides
 
 
