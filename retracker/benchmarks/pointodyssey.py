@@ -32,11 +32,11 @@ from retracker.benchmarks.films import (
 )
 from retracker.benchmarks.presence import check_found
 from retracker.benchmarks.protocol import Column, Tracked
-from retracker.benchmarks.tracking import METRIC_SIZE
+from retracker.benchmarks.tracking import AJ_RD, METRIC_SIZE
 from retracker.data.datasets.frames import Stored
 from retracker.data.datasets.pointodyssey import PointOdyssey
 from retracker.data.storage import Storage
-from retracker.metrics.redetection import ABSENCES, redetection_jaccard
+from retracker.metrics.redetection import ABSENCES, RETURNS, redetection_jaccard
 from retracker.metrics.survival import median_trajectory_error, survival
 from retracker.metrics.tapvid import THRESHOLDS
 from retracker.types import VideoSample
@@ -53,7 +53,6 @@ SURVIVAL_16 = Column(heading="survival 16", metric="survival_16")
 SURVIVAL_50 = Column(heading="survival 50", metric="survival_50")
 ERROR = Column(heading="MTE px", metric="median_error", percent=False, better="lower")
 ERROR_VISIBLE = Column(heading="MTE_vis px", metric="median_error_visible", percent=False, better="lower")
-AJ_RD = Column(heading="AJ_RD", metric="average_jaccard_redetection")
 
 
 class PointOdysseyBenchmark(FilmBenchmark):
@@ -97,7 +96,7 @@ class PointOdysseyBenchmark(FilmBenchmark):
             "survival_16": f"until a valid position is more than {LOST['pips2']} px off (pips2)",
             "survival_50": f"until a visible point is more than {LOST['track_on']} px off (Track-On)",
             "MTE": "median over valid frames, mean over points",
-            "AJ_RD": f"returns after {', '.join(map(str, ABSENCES))} frames or more; ties are hits",
+            "AJ_RD": RETURNS,
         }
 
     def __len__(self) -> int:

@@ -13,11 +13,13 @@ import torch
 from jaxtyping import Bool, Float64
 
 from retracker.benchmarks.presence import check_found
-from retracker.benchmarks.protocol import ALL
+from retracker.benchmarks.protocol import ALL, Scores, Tracked
 from retracker.benchmarks.tapvid_protocol import Resolution, chosen_queries, tapvid_protocol
-from retracker.benchmarks.tracking import TrackBenchmark
+from retracker.benchmarks.tracking import AJ_RD, METRIC_SIZE, TrackBenchmark
 from retracker.data.datasets.tapvid import TapVid
 from retracker.data.storage import Storage
+from retracker.geometry.coords import rescale
+from retracker.metrics.redetection import RETURNS, redetection_jaccard
 from retracker.types import Queries, VideoSample
 
 
@@ -55,6 +57,10 @@ class TapVidBenchmark(TrackBenchmark):
             raise ValueError(f"{self.clips.storage.where(self.clips.files[0])}: has no videos")
         self.names = _unique(self.clips)
         self.protocol = {**tapvid_protocol(query_mode), **self.resolution.protocol, **self._completeness()}
+        self.has_returns = subset == "robotap" and query_mode == "first"  # of long videos AJ_RD is published
+        if self.has_returns:
+            self.columns = (*self.columns, AJ_RD)
+            self.protocol["AJ_RD"] = RETURNS
         title = self.resolution.titled(f"{self.public.title}, {query_mode}")
         whole = len(self) == self.public.num_videos
         self.title = title if whole else f"{title} ({self.protocol['videos']} videos)"
@@ -89,6 +95,11 @@ class TapVidBenchmark(TrackBenchmark):
             name=f"tapvid/{self.subset}/{self.names[index]}",
         )
 
+    def score(self, item: VideoSample, answer: Tracked) -> Scores:
+        """TAP-Vid's metrics; of RoboTAP also Jaccard after re-detection."""
+        scores = super().score(item, answer)
+        return {**scores, AJ_RD.metric: _after_returns(item, answer)} if self.has_returns else scores
+
     def _completeness(self) -> dict[str, str]:
         """What there is of the public set. Raises ValueError for files that belong to another."""
         there = {PurePosixPath(file).name for file in self.clips.files}
@@ -115,6 +126,13 @@ def _finite(
             f"{where}: point {point} is visible in frame {frame}, but its position is not a number"
         )
     return np.where(known[..., None], tracks, 0.0)
+
+
+def _after_returns(item: VideoSample, answer: Tracked) -> float:
+    size = tuple(item.video.shape[-2:])
+    apart = rescale(answer.tracks.double() - item.tracks.double(), size, (METRIC_SIZE, METRIC_SIZE))
+    distance = apart.norm(dim=-1).numpy()
+    return redetection_jaccard(distance, answer.visible.numpy(), item.visible.numpy())[AJ_RD.metric]
 
 
 def _unique(clips: TapVid) -> list[str]:

@@ -24,6 +24,7 @@ FRAMES_PER_SECOND = 12.0  # slow enough to see a point jump
 AJ = Column(heading="AJ", metric="average_jaccard")
 DELTA = Column(heading="delta_avg", metric="average_pts_within_thresh")
 OA = Column(heading="OA", metric="occlusion_accuracy")
+AJ_RD = Column(heading="AJ_RD", metric="average_jaccard_redetection")
 
 
 class TrackBenchmark(Benchmark[VideoSample, Tracked], ABC):

@@ -6,6 +6,11 @@ from jaxtyping import Bool, Float, Int
 from retracker.metrics.tapvid import THRESHOLDS
 
 ABSENCES = (1, 4, 16, 64, 256)  # frames that a point must have been away, at least
+RETURNS = (  # for protocols
+    "from each return after the longest absence so far to the end; absences of "
+    f"{', '.join(map(str, ABSENCES))} frames or more, averaged where there are any; "
+    "also of points first seen after frame 0; ties are hits"
+)
 
 
 def redetection_jaccard(

@@ -230,3 +230,22 @@ def test_a_benchmark_that_is_not_there_or_is_another_is_told(tmp_path):
         TapVidBenchmark("named", str(tmp_path), ["*"], "davos", "first", 256)
     with pytest.raises(ValueError, match="query_mode: expected one of first, strided, got 'last'"):
         davis(tmp_path, video(), query_mode="last")
+
+
+def test_robotap_also_measures_points_that_come_back(tmp_path):
+    # Three visible frames, hidden in two, back for two: found again in the last of them only.
+    points = np.full((1, 7, 2), 0.5, np.float32)
+    hidden = np.array([[False, False, False, True, True, False, False]])
+    frames = np.zeros((7, 6, 8, 3), np.uint8)
+    content = {"v": {"video": frames, "points": points, "occluded": hidden}}
+    (tmp_path / "robotap_split0.pkl").write_bytes(pickle.dumps(content))
+    benchmark = open_set(tmp_path, "robotap")
+    item = benchmark.read(0)
+    off = torch.zeros_like(item.tracks)
+    off[5, 0, 0] = 16.5  # px
+    answer = Tracked(tracks=item.tracks + off, visible=item.visible, confidence=item.visible.float())
+    scores = benchmark.score(item, answer)
+    assert scores["average_jaccard_redetection"] == pytest.approx(1 / 3, abs=1e-15)
+    assert "AJ_RD" in benchmark.protocol and benchmark.columns[-1].metric == "average_jaccard_redetection"
+    strided = open_set(tmp_path, "robotap", query_mode="strided")
+    assert "AJ_RD" not in strided.protocol and strided.columns[-1].heading == "<16 px"
