@@ -88,8 +88,8 @@ def evaluate(cfg: DictConfig, ranks: Ranks) -> Results:
     torch.set_num_threads(cfg.threads)
     cv2.setNumThreads(cfg.threads)
     benchmark: Benchmark = instantiate(cfg.benchmark, _convert_="all")
-    contestants = contestants_of(cfg, benchmark)
     plan = plan_of(cfg, benchmark)
+    contestants = contestants_of(cfg, benchmark)
     identity = identity_of(cfg, benchmark, contestants)
     store = Store(directory_of(cfg, contestants[-1], identity), keep_predictions=cfg.save_predictions)
     if ranks.first:

@@ -67,7 +67,7 @@ def everything(
     found, absent = {}, {}
     for name in sorted(path.stem for path in (config_dir() / "benchmark").glob("*.yaml")):
         cfg = compose_config("eval", [*overrides, f"benchmark={name}"])
-        needs = cfg.benchmark.needs
+        needs = cfg.benchmark.get("needs")  # what is rendered needs none
         if needs and not presence.found(cfg.data_root, needs):
             absent[name] = list(needs)
             continue
@@ -100,7 +100,7 @@ def identity_of(cfg: DictConfig, benchmark: Benchmark, contestants: Sequence[Con
         "benchmark": told,
         "protocol": dict(benchmark.protocol),
         "items": len(benchmark),
-        "files": presence.identities(cfg.data_root, told["needs"]) if told["needs"] else [],
+        "files": presence.identities(cfg.data_root, told["needs"]) if "needs" in told else [],
         "threads": cfg.threads,
         "contestants": {contestant.name: dict(contestant.settings) for contestant in contestants},
         "versions": versions(),
