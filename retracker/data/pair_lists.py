@@ -7,7 +7,7 @@ A turn is what EXIF says: by how many quarters numpy.rot90 sets the stored image
 of the stored image, and counts pixel indices: the upper-left pixel's centre is (0, 0).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -98,21 +98,22 @@ def _read_packed(path: Path) -> list[ListedPair]:
     for number, info in enumerate(content["pair_infos"]):
         where = f"{path}: pair {number}"
         try:
-            pairs.append(_unpacked(content, tuple(int(view) for view in info[0]), where))
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"{where}: is no pair of two of the views ({error})") from error
+            parts = _unpacked(content, info)
+        except (LookupError, TypeError, ValueError) as error:  # a singular pose is a ValueError, too
+            raise ValueError(f"{where}: is no pair of two views with cameras and poses ({error})") from error
+        pairs.append(_checked(*parts, where))
     return pairs
 
 
-def _unpacked(content: Mapping[str, Any], views: tuple[int, ...], where: str) -> ListedPair:
-    first, second = views
-    cameras = np.array([content["intrinsics"][view] for view in views], np.float64)
-    pose0, pose1 = (np.array(content["poses"][view], np.float64) for view in (first, second))
-    if cameras.shape != (2, 3, 3) or pose0.shape != (4, 4) or pose1.shape != (4, 4):
-        raise ValueError(f"{where}: expected cameras 3 x 3 and poses 4 x 4")
-    turns = [int(content["exif_rot"][view]) if "exif_rot" in content else 0 for view in views]
+def _unpacked(
+    content: Mapping[str, Any], info: Sequence
+) -> tuple[list[str], list[int], np.ndarray, np.ndarray]:
+    views = [int(view) for view in info[0]]
     paths = [str(content["image_paths"][view]) for view in views]
-    return _checked(paths, turns, cameras, pose1 @ np.linalg.inv(pose0), where)
+    turns = [int(content["exif_rot"][view]) if "exif_rot" in content else 0 for view in views]
+    cameras = np.array([content["intrinsics"][view] for view in views], np.float64).reshape(2, 3, 3)
+    poses = np.array([content["poses"][view] for view in views], np.float64).reshape(2, 4, 4)
+    return paths, turns, cameras, poses[1] @ np.linalg.inv(poses[0])
 
 
 def _checked(
@@ -125,6 +126,8 @@ def _checked(
         raise ValueError(f"{where}: expected cameras [f 0 c; 0 f c; 0 0 1] and a pose, all finite")
     if not np.allclose(pose_0to1[3], [0, 0, 0, 1]) or abs(np.linalg.det(pose_0to1[:3, :3]) - 1) > ROUNDING:
         raise ValueError(f"{where}: expected a rigid pose, 4 x 4")
+    if not pose_0to1[:3, 3].any():
+        raise ValueError(f"{where}: both views are taken from one place: there is no direction to find")
     view0, view1 = (
         ListedView(path=path, turns=turn, intrinsics=camera)
         for path, turn, camera in zip(paths, turns, cameras, strict=True)
