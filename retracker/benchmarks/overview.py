@@ -57,7 +57,10 @@ def best_of(results: Results, rows: Sequence[Published]) -> list[Published]:
         for row in best_first(rows, main)
         if main.metric in row.values and row.unlike(benchmark.protocol) is None
     ]
-    once = list({row.method: row for row in reversed(ranked)}.values())[::-1]  # of two sources, the better
+    by_method: dict[str, Published] = {}
+    for row in ranked:
+        by_method.setdefault(row.method, row)  # of two sources, the better
+    once = list(by_method.values())
     online = [row.method for row in once if row.online in ("frame", None)][:BEST_ONLINE]
     return [row for row in once if row is once[0] or row.method in online]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, seven times as fast where it was built
 PATH = Path(__file__).with_name("published.yaml")
 KINDS = (
     "official repository",
@@ -86,7 +87,7 @@ class Listing:
 def load(path: Path = PATH) -> dict[str, Listing]:
     """The published numbers by benchmark. Raises ValueError, naming file and entry, for what is not such."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: is not yaml ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or set(content) != {"sources", "benchmarks"}:

@@ -30,7 +30,7 @@ class Panel:
     """One kind of score."""
 
     title: str
-    thresholds: Sequence[float]
+    thresholds: Sequence[float | int]
     unit: str  # of the thresholds
     lines: Mapping[
         str, Sequence[float]
@@ -101,7 +101,7 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.legend(handles[::-1], names[::-1], fontsize=9, frameon=True, framealpha=0.85, edgecolor="none")
 
 
-def scale(axes: Axes, thresholds: Sequence[float]) -> None:
+def scale(axes: Axes, thresholds: Sequence[float | int]) -> None:
     """A tick at each threshold, or at some of many; the axis is logarithmic where thresholds double."""
     steps = [after / before for before, after in zip(thresholds, thresholds[1:], strict=False) if before > 0]
     if steps and min(steps) >= LARGEST_STEP:
