@@ -50,14 +50,7 @@ class DynamicReplicaBenchmark(FilmBenchmark):
     height - 1, in the frames after the one in which the point is first visible."""
 
     title = "Dynamic Replica"
-    columns = (
-        VISIBLE,
-        OCCLUDED,
-        ALL_POINTS,
-        SURVIVAL,
-        *columns_within("visible"),
-        *columns_within("occluded"),
-    )
+    columns = (VISIBLE, OCCLUDED, ALL_POINTS, SURVIVAL, *columns_within("visible"))
     headline = (VISIBLE, OCCLUDED, SURVIVAL)
     curves = tuple(
         curve_within(which, f"{points} found within", "255ths of the frame")

@@ -36,7 +36,7 @@ from retracker.benchmarks.tracking import AJ_RD, METRIC_SIZE
 from retracker.data.datasets.frames import Stored
 from retracker.data.datasets.pointodyssey import PointOdyssey
 from retracker.data.storage import Storage
-from retracker.metrics.redetection import ABSENCES, RETURNS, redetection_jaccard
+from retracker.metrics.redetection import RETURNS, redetection_jaccard
 from retracker.metrics.survival import median_trajectory_error, survival
 from retracker.metrics.tapvid import THRESHOLDS
 from retracker.types import VideoSample
@@ -61,7 +61,6 @@ class PointOdysseyBenchmark(FilmBenchmark):
     columns = (
         *(DELTA, DELTA_VISIBLE, SURVIVAL_16, SURVIVAL_50, ERROR, ERROR_VISIBLE, AJ_RD),
         *columns_within("avg"),
-        *(Column(heading=f"AJ_RD, {d}+ frames", metric=f"redetection_{d}") for d in ABSENCES),
     )
     headline = (DELTA, SURVIVAL_16, ERROR, AJ_RD)
     curves = (

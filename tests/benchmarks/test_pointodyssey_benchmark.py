@@ -10,6 +10,7 @@ from layouts import pointodyssey
 from layouts.tiny import write_pictures
 from toy import clip, stays
 
+from retracker.media.video import count_frames
 from retracker.metrics.redetection import redetection_jaccard
 
 THRESHOLDS = (1, 2, 4, 8, 16)
@@ -208,6 +209,14 @@ def test_a_long_film_is_held_once_at_the_size_asked_for(tmp_path):
     tracemalloc.stop()
     assert item.video.nbytes == num_frames * 96 * 128 * 3
     assert peak < item.video.nbytes + 6 * 540 * 960 * 3  # a few frames of the 25
+
+
+def test_of_a_long_film_some_frames_are_drawn(tmp_path, data_root, monkeypatch):
+    monkeypatch.setattr("retracker.benchmarks.films.DRAWN_FRAMES", 6)
+    benchmark = opened("pointodyssey", data_root)
+    item = clip(torch.rand(60, 3, 2) * 64, torch.ones(60, 3, dtype=torch.bool), size=64)
+    path = benchmark.picture(item, benchmark.ask(stays, item), tmp_path / "film")
+    assert path.name == "film.mp4" and count_frames(path) == 6
 
 
 def test_what_is_wrong_is_told_in_one_sentence(tmp_path):
