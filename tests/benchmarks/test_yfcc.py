@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from pair_layouts import FRAMES, rgb, still, true_places, write_jpg
-from pair_layouts.yfcc import LIST, SCENES, line, long_list, write
 from presets import open_benchmark
+from yfcc_layout import LIST, SCENES, line, long_list, write
 
 from retracker.benchmarks.protocol import Matched
 from retracker.data import safe_pickle

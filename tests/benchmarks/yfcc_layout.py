@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 import torch
-
 from pair_layouts import FRAMES, rgb, write_jpg
+
 from retracker.geometry.quarter_turns import turn_intrinsics, turn_pose
 
 LIST = "yfcc_test_pairs_with_gt.txt"
