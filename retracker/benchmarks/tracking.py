@@ -91,7 +91,7 @@ class TrackBenchmark(Benchmark[VideoSample, Tracked], ABC):
 
     def departure(self, method: Tracker, item: VideoSample, answer: Tracked, points: int) -> float:
         """How far (px at 256 x 256) some points go when each is asked for alone; infinitely far if one is
-        visible in one answer only. The benchmark's rule is that an answer does not depend on other queries."""
+        visible in one answer only. By the benchmark's rule an answer does not depend on other queries."""
         num_points = item.tracks.shape[1]
         chosen = torch.linspace(0, num_points - 1, min(points, num_points)).round().long().tolist()
         return max((self._departure(method, item, answer, n) for n in chosen), default=0.0)
