@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import PurePosixPath
 
-import numpy as np
 import torch
 
 from retracker.benchmarks.pose_protocol import PoseProtocol
-from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair
+from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair, motion_between
 from retracker.benchmarks.presence import check_found
 from retracker.data.scene_info import IndexFiles, read_pair_infos
 from retracker.data.storage import Storage
@@ -71,7 +70,7 @@ class MegaDepth1500(PoseBenchmark):
     def read(self, index: int) -> PosedPair:
         scene, pair = self.items[index]
         info = self.scenes[scene]
-        view0, view1 = info.pairs[pair]
+        name, (view0, view1) = self.item_name(index), info.pairs[pair]
         images = [as_video([self.storage.load(path, read_frame)])[0] for path in self._paths(index)]
         return checked_pair(
             PosedPair(
@@ -79,9 +78,8 @@ class MegaDepth1500(PoseBenchmark):
                 image1=images[1],
                 intrinsics0=torch.from_numpy(info.intrinsics[view0].copy()),
                 intrinsics1=torch.from_numpy(info.intrinsics[view1].copy()),
-                # Not by turning the rotation round: as the official code does it, digit for digit.
-                pose_0to1=torch.from_numpy(info.poses[view1] @ np.linalg.inv(info.poses[view0])),
-                name=self.item_name(index),
+                pose_0to1=motion_between(info.poses[view0], info.poses[view1], name),
+                name=name,
             )
         )
 

@@ -205,6 +205,19 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         )
 
 
+def motion_between(
+    pose0: Float64[np.ndarray, "4 4"], pose1: Float64[np.ndarray, "4 4"], name: str
+) -> Float64[Tensor, "4 4"]:
+    """From view 0 to view 1 by poses world -> camera, with a general inverse: as official codes, digit for digit.
+
+    Raises ValueError, naming the pair, for a pose that is not rigid.
+    """
+    for pose in (pose0, pose1):
+        if not np.isfinite(pose).all() or abs(np.linalg.det(pose) - 1) > ROUNDING:
+            raise ValueError(f"{name}: expected a rigid pose, 4 x 4, got {pose.tolist()}")
+    return torch.from_numpy(pose1 @ np.linalg.inv(pose0))
+
+
 def checked_pair(pair: PosedPair) -> PosedPair:
     """The pair itself. Raises ValueError if its cameras or its pose make no sense, or it has no baseline."""
     for camera in (pair.intrinsics0, pair.intrinsics1):

@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from retracker.benchmarks.pose_protocol import PoseProtocol
-from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair
+from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair, motion_between
 from retracker.benchmarks.presence import check_found
 from retracker.data import safe_pickle
 from retracker.data.datasets.scannet import HALF_PIXEL, read_cameras, read_matrix
@@ -80,7 +80,7 @@ class ScanNet1500(PoseBenchmark):
                 image1=images[1],
                 intrinsics0=cameras[0],
                 intrinsics1=cameras[1],
-                pose_0to1=torch.from_numpy(pose_0to1),
+                pose_0to1=pose_0to1,
                 name=self.item_name(index),
             )
         )
@@ -91,7 +91,7 @@ class ScanNet1500(PoseBenchmark):
 
     def _filed(
         self, index: int, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[np.ndarray, "4 4"]]:
+    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[Tensor, "4 4"]]:
         scan = self._scan(index)
         if scan not in self.intrinsics:
             raise ValueError(f"{self.storage.where(self.intrinsics_path)}: has no intrinsics of {scan}")
@@ -102,12 +102,12 @@ class ScanNet1500(PoseBenchmark):
             if not np.isfinite(matrix).all() or not np.linalg.det(matrix):
                 raise ValueError(f"{self.storage.where(path)}: the camera was lost here, expected its pose")
         pose0, pose1 = (np.linalg.inv(matrix) for matrix in back)
-        # Not by turning rotations round: as the official code does it, digit for digit.
-        return [scale_intrinsics(camera, CALIBRATED, size) for size in sizes], pose1 @ np.linalg.inv(pose0)
+        motion = motion_between(pose0, pose1, self.item_name(index))
+        return [scale_intrinsics(camera, CALIBRATED, size) for size in sizes], motion
 
     def _relative(
         self, index: int, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[np.ndarray, "4 4"]]:
+    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[Tensor, "4 4"]]:
         path = f"{self.scans}/{self._scan(index)}/intrinsic/intrinsic_color.txt"
         camera = self.storage.load(path, read_matrix)[:3, :3] + HALF_PIXEL
         for height, width in sizes:
@@ -117,8 +117,8 @@ class ScanNet1500(PoseBenchmark):
                     f"{self.storage.where(path)}: its centre ({camera[0, 2]:g}, {camera[1, 2]:g}) is no "
                     f"centre of {width} x {height} px; expected colour images at their original size"
                 )
-        pose_0to1 = np.eye(4)
-        pose_0to1[:3] = self.poses[index]
+        pose_0to1 = torch.eye(4, dtype=torch.float64)
+        pose_0to1[:3] = torch.from_numpy(self.poses[index])
         return [torch.from_numpy(camera) for _ in sizes], pose_0to1
 
 

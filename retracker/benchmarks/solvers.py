@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float64
 
 from retracker.metrics.epipolar import normalised
 
-ANY_DEPTH = 1e9  # recoverPose else drops points that are far away
 FEWEST = 5  # points that an essential matrix needs
 METHODS = MappingProxyType({"RANSAC": cv2.RANSAC, "USAC_MAGSAC": cv2.USAC_MAGSAC})
 Points = Float64[np.ndarray, "M 2"]
@@ -107,7 +106,9 @@ def best_pose(essentials: np.ndarray | None, mask: np.ndarray, xy0: Points, xy1:
     best, most = None, 0
     for start in range(0, 0 if essentials is None else len(essentials), 3):
         block = essentials[start : start + 3]
-        count, rotation, translation, _ = cv2.recoverPose(block, xy0, xy1, np.eye(3), ANY_DEPTH, mask=mask)
+        # The official codes write 1e9 behind the camera, for how far points may lie; but cv2 takes it for the
+        # array to put R in, or it would return five values. So points beyond 50 baselines do not count.
+        count, rotation, translation, _ = cv2.recoverPose(block, xy0, xy1, np.eye(3), mask=mask)
         if count > most:
             most = count
             best = Solution(rotation=rotation, translation=translation[:, 0], inliers=mask.ravel() > 0)

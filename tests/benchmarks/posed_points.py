@@ -21,10 +21,13 @@ def motion():
     return pose
 
 
-def seen(count=200, *, seed=0, noise_px=0.0, wrong=0.0):
-    """Where points are seen (px) in both views; some of them moved by noise, a share of them wrong."""
+def seen(count=200, *, seed=0, noise_px=0.0, wrong=0.0, far=1.0):
+    """Where points are seen (px) in both views; some of them moved by noise, a share of them wrong.
+
+    They lie about six baselines away, or ``far`` times as far.
+    """
     random = np.random.default_rng(seed)
-    there = random.uniform(-1.5, 1.5, (count, 3)) + [0, 0, 6]
+    there = far * (random.uniform(-1.5, 1.5, (count, 3)) + [0, 0, 6])
     moved = there @ motion()[:3, :3].T + motion()[:3, 3]
     points0, points1 = (
         (xyz @ camera.T)[:, :2] / xyz[:, 2:] for xyz, camera in zip((there, moved), CAMERAS, strict=True)

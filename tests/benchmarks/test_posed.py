@@ -3,21 +3,19 @@
 import importlib.util
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from PIL import Image
 from posed_points import SIZES, answer, pair, seen
+from presets import composed
 
 from retracker.benchmarks.posed import PoseBenchmark, checked_pair
 from retracker.geometry.coords import rescale
 from retracker.metrics.pose import approximate_pose_auc, pose_auc
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 PRESETS = ["loftr", "roma", "superglue_yfcc", "gluefactory_opencv"]
 if importlib.util.find_spec("poselib"):
     PRESETS.append("gluefactory_poselib")
@@ -25,7 +23,7 @@ if importlib.util.find_spec("poselib"):
 
 def preset(name, **changed):
     """The protocol of configs/protocol/<name>.yaml."""
-    cfg = OmegaConf.create({"protocol": OmegaConf.load(CONFIGS / "protocol" / f"{name}.yaml")})
+    cfg = composed(f"protocol={name}").copy()
     cfg.protocol.pose.update(changed)
     return instantiate(cfg.protocol.pose, _convert_="all")
 
@@ -82,7 +80,7 @@ def test_an_oracle_scores_100(name, place):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_same_answer_scores_the_same_twice(name):
-    benchmark, points = Pairs(preset(name)), seen(80, noise_px=1.0, wrong=0.3)
+    benchmark, points = Pairs(preset(name)), seen(60, noise_px=0.3, wrong=0.1)
     assert scored(benchmark, points) == scored(benchmark, points)
 
 
@@ -118,7 +116,7 @@ def test_no_match_at_all_is_a_failure_with_no_precision():
 
 def test_the_runs_of_one_pair_differ_and_all_their_errors_are_pooled():
     benchmark = Pairs(preset("roma"))
-    scores = scored(benchmark, seen(80, noise_px=1.0, wrong=0.3))
+    scores = scored(benchmark, seen(60, noise_px=0.3, wrong=0.1))
     errors = [scores[f"pose_error_0.5px_run{run}"] for run in range(1, 6)]
     assert len(set(errors)) > 1 and scores["pose_error"] == sorted(errors)[2]
     found = benchmark.summarise({"a/0": scores}).values
@@ -139,13 +137,13 @@ def test_without_shuffling_matches_stay_in_their_order():
 
 
 def test_of_several_thresholds_the_best_is_reported():
-    benchmark = Pairs(preset("gluefactory_opencv", thresholds_px=[0.001, 0.5, 2.0]))
-    scores = scored(benchmark, seen(150, noise_px=0.5, wrong=0.2))
+    benchmark = Pairs(preset("gluefactory_opencv", thresholds_px=[100.0, 0.5, 2.0]))
+    scores = scored(benchmark, seen(60, noise_px=0.3, wrong=0.3))
     found = benchmark.summarise({"a/0": scores}).values
-    areas = {px: sum(pose_auc([scores[f"pose_error_{px:g}px_run1"]])) for px in (0.001, 0.5, 2.0)}
-    assert found["threshold_px"] == max(areas, key=areas.get) != 0.001
+    areas = {px: sum(pose_auc([scores[f"pose_error_{px:g}px_run1"]])) for px in (100.0, 0.5, 2.0)}
+    assert found["threshold_px"] == max(areas, key=areas.get) != 100
     assert found["exact_auc_20"] == pose_auc([scores[f"pose_error_{found['threshold_px']:g}px_run1"]])[2]
-    assert "best of 0.001, 0.5, 2 px" in benchmark.title
+    assert "best of 100, 0.5, 2 px" in benchmark.title
 
 
 def test_a_result_says_its_protocol_solver_and_threshold():

@@ -70,15 +70,21 @@ def official(points0, points1, threshold):
     for block in np.split(found, len(found) // 3):
         outcomes.append(cv2.recoverPose(block, rays0, rays1, np.eye(3), 1e9, mask=mask)[:3])
     counts = [count for count, _, _ in outcomes]
-    _, rotation, translation = outcomes[counts.index(max(counts))]
-    return rotation, translation[:, 0]
+    count, rotation, translation = outcomes[counts.index(max(counts))]
+    return count, rotation, translation[:, 0]
 
 
+@pytest.mark.parametrize("far", [1.0, 8.0])
 @pytest.mark.parametrize("count", [5, 6, 40, 300])
-def test_poses_are_those_of_the_official_steps_bit_for_bit(count):
-    points = seen(count, seed=count, noise_px=0.3, wrong=0.2 if count > 6 else 0.0)
-    found = opencv(focal="first_x_second_y")(*points, CAMERAS, 0.5)
-    rotation, translation = official(*points, 0.5)
+def test_poses_are_those_of_the_official_steps_bit_for_bit(count, far):
+    points = seen(count, seed=count, noise_px=0.3, wrong=0.2 if count > 6 else 0.0, far=far)
+    solver = opencv(focal="first_x_second_y")
+    count, rotation, translation = official(*points, 0.5)
+    if not count:
+        with pytest.raises(NoPoseError):
+            solver(*points, CAMERAS, 0.5)
+        return
+    found = solver(*points, CAMERAS, 0.5)
     assert np.array_equal(found.rotation, rotation) and np.array_equal(found.translation, translation)
 
 
@@ -116,6 +122,14 @@ def test_points_that_leave_the_pose_open_are_a_failure_or_some_pose_but_no_crash
         with suppress(NoPoseError):
             found = solver(np.array(points, np.float64), np.array(points, np.float64) + 3, CAMERAS, 0.5)
             assert np.isfinite(found.rotation).all() and np.isfinite(found.translation).all()
+
+
+def test_points_beyond_50_baselines_do_not_count_as_in_the_official_codes():
+    """Their 1e9 for that distance has no effect, see solvers.py; PoseLib knows no such limit."""
+    near, far = opencv()(*seen(far=5.0), CAMERAS, 0.5), seen(far=20.0)
+    assert near.inliers.all()
+    with pytest.raises(NoPoseError):
+        opencv()(*far, CAMERAS, 0.5)
 
 
 def test_no_essential_matrix_is_no_pose():
