@@ -14,7 +14,8 @@ from retracker.data.pairs import Pairs
 from retracker.data.supervision import supervised_clip
 
 MODULES = [name for _, name, _ in pkgutil.iter_modules(pair_layouts.__path__)]
-LAYOUTS = [importlib.import_module(f"pair_layouts.{name}").LAYOUT for name in MODULES]
+FOUND = {name: importlib.import_module(f"pair_layouts.{name}") for name in MODULES}
+LAYOUTS = {name: module.LAYOUT for name, module in FOUND.items() if hasattr(module, "LAYOUT")}
 SIZE = 96  # the long side of the truths
 SEEDS = (13, 17)
 
@@ -24,7 +25,7 @@ def truths():
     return [still(seed) for seed in SEEDS]
 
 
-@pytest.fixture(scope="module", params=LAYOUTS, ids=MODULES)
+@pytest.fixture(scope="module", params=LAYOUTS.values(), ids=LAYOUTS)
 def layout(request):
     return request.param
 

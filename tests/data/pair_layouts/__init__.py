@@ -1,6 +1,6 @@
 """Small trees in the exact layout of each data set of posed pairs, from rendered scenes that stand still.
 
-One module per layout, with a ``LAYOUT``; ``test_pairs.py`` runs every one of them. Scene i is truth i, of
+One module per layout; ``test_pairs.py`` runs every one that has a ``LAYOUT``. Scene i is truth i, of
 which frames ``FRAMES`` make pair i; whatever else a layout lists must be left out by the reader.
 """
 
