@@ -208,7 +208,7 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
 def motion_between(
     pose0: Float64[np.ndarray, "4 4"], pose1: Float64[np.ndarray, "4 4"], name: str
 ) -> Float64[Tensor, "4 4"]:
-    """From view 0 to view 1 by poses world -> camera, digit for digit as official codes: by a general inverse.
+    """From view 0 to view 1 by poses world -> camera, by a general inverse as official codes do.
 
     Raises ValueError, naming the pair, for a pose that is not rigid.
     """
