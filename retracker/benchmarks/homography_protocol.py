@@ -7,6 +7,9 @@ What homographies and the points for the estimator count is the preset's ``pixel
     raster   the corner of the corner pixel is (0, 0), corners are those of the frame, up to (width, height):
              glue-factory, which so reads the files half a pixel away from all others
 
+The first is right: on OpenCV's graffiti pair, whose homography is one of HPatches' forerunners, SIFT agrees
+with it within 1 px 351 times, and 314 times if it is read as the second.
+
 Everything else here is in raster pixels, as everywhere.
 """
 

@@ -29,6 +29,13 @@ def test_a_pair_without_matches_has_none_that_are_right():
     assert matching_accuracy(np.zeros(0), (1, 3)) == [0.0, 0.0]
 
 
+def test_the_graffiti_pair_has_its_known_shares():
+    # SIFT and SIFT with FeatureBooster: matches, those within 3 px, and the share that was reported.
+    for matches, right, share in ((1419, 620, 0.437), (1669, 789, 0.473)):
+        errors = np.where(np.arange(matches) < right, 2.9, 3.1)
+        assert round(matching_accuracy(errors, (3,))[0], 3) == share
+
+
 def test_what_is_not_finite_is_wrong():
     assert matching_accuracy(np.array([np.nan, np.inf, 0.0, 0.0]), (10,)) == [0.5]
 
