@@ -8,9 +8,9 @@ from hydra.utils import instantiate
 from layouts.kubric import write_cotracker
 from layouts.tapvid import write_davis, write_kinetics, write_rgb_stacking, write_robotap
 from layouts.truth import rendered
-from omegaconf import OmegaConf
 
 from retracker.benchmarks.presence import found
+from retracker.configuration import compose_config
 
 CONFIGS = Path(__file__).parents[2] / "configs/benchmark"
 WRITE = {
@@ -23,8 +23,8 @@ NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem.removes
 
 
 def open_yaml(name, root):
-    cfg = OmegaConf.load(CONFIGS / f"{name}.yaml")
-    return instantiate(OmegaConf.merge({"data_root": str(root), "quick": True}, {"benchmark": cfg})).benchmark
+    cfg = compose_config("eval", [f"benchmark={name}", f"data_root='{root}'", "quick=true"])
+    return instantiate(cfg.benchmark)
 
 
 @pytest.mark.parametrize("below", ["", "tapvid", "unpacked here"])
@@ -41,7 +41,7 @@ def test_a_set_is_found_in_its_folder_and_without_one(tmp_path, name, below):
 
 
 def benchmark_needs(name):
-    return list(OmegaConf.load(CONFIGS / f"{name}.yaml").needs)
+    return list(compose_config("eval", [f"benchmark={name}"]).benchmark.needs)
 
 
 def test_kubrics_validation_is_found_and_its_training_is_not(tmp_path):
