@@ -9,10 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from retracker.benchmarks.protocol import Benchmark, Contestant
 from retracker.benchmarks.rotations import rotated
-from retracker.commands.methods import checkpoint_sha256
+from retracker.commands.methods import UNTRAINED, checkpoint_sha256
 from retracker.configuration import config_dir
 
-PLACES = ("device",)  # keys of a contestant that say where it runs, which changes no number worth recording
+NOT_TOLD = ("_partial_", "device", "cache_dir")  # where it runs is no part of what it is
+OF_UNTRAINED = ("model", "pretrained", "seed")  # a checkpoint carries its own
 
 
 def contestants_of(cfg: DictConfig, benchmark: Benchmark) -> list[Contestant]:
@@ -31,10 +32,10 @@ def contestant_of(node: DictConfig) -> Contestant:
 def settings_of(node: DictConfig) -> dict[str, Any]:
     """All that a contestant was built from; its checkpoint by content, not by name."""
     settings = OmegaConf.to_container(node.method, resolve=True)
-    settings = {key: value for key, value in settings.items() if key not in (*PLACES, "_partial_")}
-    if "ckpt" in settings:
-        settings["sha256"] = checkpoint_sha256(settings["ckpt"])
-    return settings
+    trained = "ckpt" in settings and settings["ckpt"] != UNTRAINED
+    left_out = (*NOT_TOLD, *(OF_UNTRAINED if trained else ()))
+    told = {key: value for key, value in settings.items() if key not in left_out}
+    return told | ({"sha256": checkpoint_sha256(settings["ckpt"])} if trained else {})
 
 
 def node_of(name: str, kind: str, cfg: DictConfig) -> DictConfig:
