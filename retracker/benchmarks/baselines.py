@@ -1,8 +1,6 @@
 """What a tracker must beat: staying where you are, and OpenCV's pyramidal Lucas-Kanade."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -10,23 +8,20 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from retracker.benchmarks.protocol import Tracked, Tracker
+from retracker.benchmarks.protocol import Tracked
 
 HALF = 0.5  # OpenCV calls the centre of the upper-left pixel (0, 0); we call it (0.5, 0.5)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LucasKanadeSettings:
-    """The knobs of the baseline; chosen on clips of the training generator, never on a benchmark."""
+    """The knobs of the baseline."""
 
-    window: int = 21  # px, a side of the patch that is aligned
-    pyramid: int = 3  # levels above the frame itself
-    round_trip: float = 2.0  # px: forth and back must return this close to the start
-    patience: int = 24  # frames: how long a lost point is looked for where it was last seen; 0 = never again
-    likeness: float = 0.8  # normalised correlation that a point found again must reach
-
-
-SETTINGS = LucasKanadeSettings()
+    window: int  # px, a side of the patch that is aligned
+    pyramid: int  # levels above the frame itself
+    round_trip: float | int  # px: forth and back must return this close to the start
+    patience: int  # frames: how long a lost point is looked for where it was last seen; 0 = never again
+    likeness: float | int  # normalised correlation that a point found again must reach
 
 
 def stay(video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Tracked:
@@ -40,14 +35,14 @@ def stay(video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Trac
 def lucas_kanade(
     video: UInt8[Tensor, "T 3 H W"],
     queries: Float[Tensor, "N 3"],
-    settings: LucasKanadeSettings = SETTINGS,
+    settings: LucasKanadeSettings,
 ) -> Tracked:
     """Follow points (t, x, y) from frame to frame; a point that does not come back to its start is hidden.
 
     A hidden point keeps its last position and is looked for again, by the patch around it in the frame where
     it was last seen, until ``settings.patience`` frames have passed.
     """
-    frames = [_grey(frame) for frame in video]
+    frames = [grey(frame) for frame in video]
     born = queries[:, 0].long().numpy()
     xy = queries[:, 1:].numpy().astype(np.float32).copy()
     seen = np.full(len(queries), -1)  # the last frame in which each point was visible; -1: not born yet
@@ -67,7 +62,8 @@ def lucas_kanade(
     return Tracked(tracks=torch.stack(tracks), visible=shown, confidence=shown.float())
 
 
-def _grey(frame: UInt8[Tensor, "3 H W"]) -> np.ndarray:
+def grey(frame: UInt8[Tensor, "3 H W"]) -> np.ndarray:
+    """A frame as OpenCV wants it, in shades of grey."""
     return cv2.cvtColor(np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy()), cv2.COLOR_RGB2GRAY)
 
 
@@ -110,6 +106,3 @@ def _alike(
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(cv2.matchTemplate(a, b, cv2.TM_CCOEFF_NORMED)[0, 0])
-
-
-BASELINES: Mapping[str, Tracker] = MappingProxyType({"stay": stay, "lucas_kanade": lucas_kanade})

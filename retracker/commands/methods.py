@@ -1,0 +1,143 @@
+"""ReTracker as a contestant: the net that a checkpoint names, as a plain tracker or matcher."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from retracker import checkpoint
+from retracker.benchmarks.devices import device_of
+from retracker.benchmarks.protocol import Matched, Tracked
+from retracker.geometry.coords import rescale
+from retracker.inference.clip import track
+from retracker.inference.frames import working_size
+from retracker.inference.pair import Matches, match
+
+UNTRAINED = "untrained"
+PRECISIONS = MappingProxyType({"fp32": False, "bf16": True})  # whether autocast is on
+BLOCK = 2**20  # bytes of a checkpoint read at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetMethod:
+    """Which net it is and how it runs: the keys of eval.yaml of the same names.
+
+    Making one loads the net, or takes the one loaded last if it is the same. Raises ValueError or OSError,
+    in one sentence, for a checkpoint, precision or device that there is not.
+    """
+
+    ckpt: str
+    model: Mapping[str, Any]  # what is built for ckpt=untrained, and read for nothing else
+    pretrained: str
+    cache_dir: str
+    seed: int
+    device: str
+    precision: str
+    image_size: int | None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision: expected {' or '.join(PRECISIONS)}, got {self.precision!r}")
+        if self.image_size is not None and self.image_size < 1:
+            raise ValueError(f"image_size: expected a positive number of px or null, got {self.image_size}")
+        self.net()
+
+    def net(self) -> nn.Module:
+        """The net in eval mode, on its device, in float32."""
+        place = str(device_of(self.device))
+        if self.ckpt == UNTRAINED:
+            parts = (self.model, self.pretrained, self.cache_dir, self.seed)
+            return _untrained(json.dumps(parts, sort_keys=True), place)
+        path = checkpoint.resolve(self.ckpt).resolve()
+        return _trained(path, path.stat().st_mtime_ns, place)
+
+    def computing(self) -> AbstractContextManager:
+        """While the net runs: what is safe in bfloat16 is computed in it, if the precision says so."""
+        kind = device_of(self.device).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=PRECISIONS[self.precision])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrackerTracker(NetMethod):
+    """ReTracker as a tracker."""
+
+    points_at_once: int | None  # more are tracked one batch after the other: the same answer in less memory
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.points_at_once is not None and self.points_at_once < 1:
+            raise ValueError(f"points_at_once: expected a positive number or null, got {self.points_at_once}")
+
+    def __call__(self, video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Tracked:
+        net, batches = self.net(), queries.split(self.points_at_once or max(1, len(queries)))
+        with self.computing():
+            found = [track(net, video, batch, image_size=self.image_size) for batch in batches]
+        return Tracked(
+            tracks=torch.cat([part.tracks for part in found], dim=1),
+            visible=torch.cat([part.visible for part in found], dim=1),
+            confidence=torch.cat([part.confidence for part in found], dim=1),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrackerMatcher(NetMethod):
+    """ReTracker as a matcher: a grid of points of image 0, found in image 1."""
+
+    grid: int  # points a side
+    round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
+
+    def __call__(self, image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
+        net = self.net()
+        with self.computing():
+            found = match(net, image0, image1, grid=self.grid, image_size=self.image_size)
+            if self.round_trip is not None:
+                back = match(net, image1, image0, points=found.points_b, image_size=self.image_size)
+                kept = self._returned(found, back, image0)
+                found = found.map(lambda x: x[kept])
+        return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)
+
+    def _returned(self, found: Matches, back: Matches, image: UInt8[Tensor, "3 H W"]) -> Bool[Tensor, " M"]:
+        """Which matches lead back to where they started."""
+        size = (image.shape[-2], image.shape[-1])
+        small = working_size(*size, self.image_size or self.net().image_size)
+        apart = rescale(back.points_b - found.points_a[back.index], size, small).norm(dim=-1)
+        kept = torch.zeros(len(found.points_a), dtype=torch.bool)
+        kept[back.index[apart < self.round_trip]] = True
+        return kept
+
+
+def checkpoint_sha256(ckpt: str) -> str:
+    """What tells a net by content, not by name: the digest of its file; of an untrained one, that it is."""
+    if ckpt == UNTRAINED:
+        return UNTRAINED
+    digest = hashlib.sha256()
+    with checkpoint.resolve(ckpt).open("rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# Several benchmarks in a row ask for the same net; of each kind the last one is kept.
+@lru_cache(maxsize=1)
+def _trained(path: Path, written: int, place: str) -> nn.Module:
+    del written  # a file that changed is another net
+    return checkpoint.load(path).to(place)
+
+
+@lru_cache(maxsize=1)
+def _untrained(parts: str, place: str) -> nn.Module:
+    """A net before its first step: random head, pretrained backbone."""
+    model, pretrained, cache_dir, seed = json.loads(parts)
+    torch.manual_seed(seed)
+    net = checkpoint.build_net(model)
+    checkpoint.load_backbone_weights(net, pretrained, Path(cache_dir))
+    return net.eval().to(place)
