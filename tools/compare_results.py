@@ -20,6 +20,7 @@ from retracker.media.files import existing_file, replacing
 from retracker.metrics.bootstrap import Difference, paired_bootstrap
 
 SHOWN_NAMES = 5
+FEW = 10  # items: with fewer, resamples are too alike to say much
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Comparison:
         low, high = sorted((sign * difference.low, sign * difference.high))
         word = "better" if gain > 0 else "worse" if gain < 0 else "no better"
         judged = "more than noise" if difference.beyond_noise else "no more than noise"
+        judged += f", as far as {len(self.names)} items can tell" if len(self.names) < FEW else ""
         return (
             f"B is {word} by {abs(gain):.2f} {self.heading} (95 % {low:.2f} … {high:.2f}, "
             f"p {difference.p:.2g}): {judged}"

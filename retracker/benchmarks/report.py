@@ -18,23 +18,33 @@ from retracker.visualize.curves import Panel
 from retracker.visualize.curves import write_curves as write_png
 
 MOST = 10  # comparable published rows on the terminal; a file has all
-NAME_WIDTH = 26  # columns, at least
-HEADINGS_WIDTH = 84  # more, and headings are broken into two lines
+NAME_WIDTH = 32  # columns; with less for names, headings are broken into lines
+LEAST_NAME_WIDTH = 20  # with less, the last columns are left to the file
+BREAKS = r"(?<=\w)(?=@)|(?<=\w)_| "  # as in AUC@20, delta_avg and <1 px
 STYLES = {"heading": "italic", "measured": "", "chosen": "bold", "published": "dim"}
 EMPHASIS = {"heading": "*{}*", "measured": "{}", "chosen": "**{}**", "published": "{}"}
 
 
-def table_of(results: Results, published: Mapping[str, Listing]) -> Table:
-    """A run's table for the terminal; ``published``: by the name of the benchmark."""
+def table_of(results: Results, published: Mapping[str, Listing], width: int = 120) -> Table:
+    """A run's table for a terminal so many columns wide; ``published``: by the name of the benchmark."""
     sheet = sheet_of(results, published.get(results.benchmark.name), most=MOST)
-    table = _table(sheet.title, sheet.protocol, sheet.notes)
-    table.add_column("", min_width=NAME_WIDTH)
-    for heading in _fitting([*sheet.headings, sheet.speed, "from"]):
+    headings = [*sheet.headings, sheet.speed, "from"]
+    rows = [_cells(sheet, line, [line.speed]) for line in sheet.lines]
+    if width - _width(headings, rows) < NAME_WIDTH:
+        headings = [re.sub(BREAKS, "\n", heading) for heading in headings]
+    missing = []
+    while width - _width(headings, rows) < LEAST_NAME_WIDTH and len(headings) > 3:  # one value, speed, from
+        missing.insert(0, sheet.headings[len(headings) - 3])
+        headings.pop(-3)
+        rows = [[*row[:-3], *row[-2:]] for row in rows]
+    more = [f"no room here for {', '.join(missing)}: see table.md"] if missing else []
+    table = _table(sheet.title, sheet.protocol, [*sheet.notes, *more])
+    table.add_column("")
+    for heading in headings:
         table.add_column(Text(heading), justify="right", no_wrap=True)
-    for index, line in enumerate(sheet.lines):
-        cells = _cells(sheet, line, [line.speed])
-        last = index + 1 == len(sheet.lines) or sheet.lines[index + 1].kind == "heading"
-        table.add_row(*map(Text, cells), style=STYLES[line.kind], end_section=last)
+    for index, (line, row) in enumerate(zip(sheet.lines, rows, strict=True)):
+        last = index + 1 == len(rows) or sheet.lines[index + 1].kind == "heading"
+        table.add_row(*map(Text, row), style=STYLES[line.kind], end_section=last)
     return table
 
 
@@ -98,10 +108,14 @@ def _table(title: str, protocol: str, notes: Sequence[str]) -> Table:
     )
 
 
-def _fitting(headings: Sequence[str]) -> list[str]:
-    """Headings such as AUC@20 and delta_avg, in two lines where all of them would be too wide."""
-    wide = sum(len(heading) + 2 for heading in headings) > HEADINGS_WIDTH
-    return [re.sub(r"(?<=\w)(?=@)|(?<=\w)_| ", "\n", heading) if wide else heading for heading in headings]
+def _width(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """What all columns but the first take, with the space around them."""
+    columns = zip(*(row[1:] for row in rows), strict=True)
+    widest = [
+        max(map(len, [*heading.split("\n"), *cells]))
+        for heading, cells in zip(headings, columns, strict=True)
+    ]
+    return sum(width + 2 for width in widest) + 1
 
 
 def _cells(sheet: Sheet, line: Line, speed: Sequence[str]) -> list[str]:

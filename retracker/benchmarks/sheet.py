@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from retracker.benchmarks.protocol import ALL, Benchmark, Column
 from retracker.benchmarks.published import Listing, Published
-from retracker.benchmarks.results import Results, Standing
+from retracker.benchmarks.results import Independence, Results, Standing
 
 UNKNOWN = "–"
 DEPENDS = "†"  # behind a name: see the footnote
@@ -80,7 +80,7 @@ def count_of(results: Results) -> str:
     """How many items were evaluated: "30 videos", "5 of 30 videos"."""
     evaluated, words = len(results.groups), WORDS[results.benchmark.kind]
     limited = evaluated < results.of_items
-    return f"{evaluated} of {results.of_items} {words}" if limited else f"{evaluated} {words}"
+    return f"{evaluated} of {results.of_items} {words}" if limited else _counted(evaluated, words)
 
 
 def in_words(value: object) -> str:
@@ -107,9 +107,7 @@ def published_value(column: Column, values: Mapping[str, float]) -> str:
 
 def notes_of(results: Results) -> Iterator[str]:
     """Who passed the check of independence and who did not, and what could not be measured."""
-    for standing in results.standings:
-        if standing.independence is not None:
-            yield _independence(standing)
+    yield from _independence(results)
     yield from _undefined(results)
 
 
@@ -122,15 +120,15 @@ def published_mark(shown: Sequence[Published]) -> list[str]:
 def name_of(standing: Standing) -> str:
     """A contestant's name, marked if its answers depend on one another."""
     failed = standing.independence is not None and not standing.independence.passed
-    return f"{standing.name} {DEPENDS}" if failed else standing.name
+    return f"{standing.name}{DEPENDS}" if failed else standing.name
 
 
 def label_of(row: Published) -> str:
     """A published method with year, whether it is online, and the mark."""
     facts = [str(row.year)] if row.year else []
     facts += {"frame": ["online"], "windows": ["in windows"]}.get(row.online or "", [])
-    label = f"{row.method} ({', '.join(facts)})" if facts else row.method
-    return f"{label} {DEPENDS}" if row.depends else label
+    name = f"{row.method}{DEPENDS}" if row.depends else row.method
+    return f"{name} ({', '.join(facts)})" if facts else name
 
 
 def best_first(rows: Sequence[Published], column: Column) -> list[Published]:
@@ -152,7 +150,7 @@ def _measured(results: Results) -> Iterator[Line]:
     for group in groups:
         if len(groups) > 1:
             count = len(members) if group == ALL else members.count(group)
-            yield Line(name=f"{group} ({count} {words})", kind="heading")
+            yield Line(name=f"{group} ({_counted(count, words)})", kind="heading")
         for standing in results.standings:
             values = standing.summaries[group].values
             cells = [measured_value(c, values.get(c.metric, math.nan)) for c in results.benchmark.columns]
@@ -196,16 +194,35 @@ def _published(
             )
 
 
-def _independence(standing: Standing) -> str:
-    checked = standing.independence
-    asked = f"{checked.points} points of each of {checked.videos} videos asked for alone"
+def _independence(results: Results) -> Iterator[str]:
+    """One note for each contestant that failed the check, and one for all that passed it."""
+    passed = []
+    for standing in results.standings:
+        checked = standing.independence
+        if checked is not None and checked.passed:
+            passed.append(standing)
+        elif checked is not None:
+            yield f"{DEPENDS} {standing.name}: {RULE} ({_asked(checked)}: {_largest(checked)})"
+    if passed:
+        checks = [standing.independence for standing in passed]
+        largest = _largest(max(checks, key=lambda check: check.largest_px))
+        names = ", ".join(standing.name for standing in passed)
+        yield f"passed the independence check: {names} ({_asked(checks[0])}: {largest})"
+
+
+def _asked(checked: Independence) -> str:
+    points = "1 point" if checked.points == 1 else f"{checked.points} points"
+    return f"{points} of each of {_counted(checked.videos, 'videos')} asked for alone"
+
+
+def _largest(checked: Independence) -> str:
     if math.isinf(checked.largest_px):
-        largest = "visible in one answer only"
-    else:
-        largest = f"largest difference {checked.largest_px:.2g} px"
-    if checked.passed:
-        return f"{standing.name}: passed the independence check ({asked}: {largest})"
-    return f"{DEPENDS} {standing.name}: {RULE} ({asked}: {largest})"
+        return "visible in one answer only"
+    return f"largest difference {checked.largest_px:.2g} px"
+
+
+def _counted(count: int, words: str) -> str:
+    return f"{count} {words.removesuffix('s') if count == 1 else words}"
 
 
 def _undefined(results: Results) -> Iterator[str]:

@@ -72,10 +72,16 @@ def test_a_gain_of_every_item_is_more_than_noise(written, capsys):
     text = told(capsys, a, b)
     assert "4 of 4 items differ in average_jaccard" in text and "A 25.000, B 36.250" in text
     assert text.splitlines()[-1].startswith("B is better by 11.25 AJ (95 % ")
-    assert text.endswith("more than noise\n") and "no more than noise" not in text
+    assert text.endswith("): more than noise, as far as 4 items can tell\n")
     text = told(capsys, b, a)
     assert text.splitlines()[-1].startswith("B is worse by 11.25 AJ (95 % ")
     assert "B - A -11.250 (95 % -1" in text and "in 0.0% of the resamples" in text
+
+
+def test_many_items_that_gain_and_lose_alike_are_noise(written, capsys):
+    a, b = videos(written, "a", [0.5] * 40), videos(written, "b", [0.4, 0.6, 0.45, 0.55] * 10)
+    text = told(capsys, a, b)
+    assert "40 of 40 items differ" in text and text.endswith("): no more than noise\n")
 
 
 def test_items_are_listed_by_how_much_they_changed(written, capsys):
