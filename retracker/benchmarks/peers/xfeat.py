@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib import resources
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from retracker.benchmarks.devices import device_of
@@ -28,7 +28,7 @@ def xfeat(max_keypoints: int, likeness: float | int, device: str) -> Matcher:
     def match(image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
         with torch.inference_mode():
             found0, found1 = (_detect(model, image, max_keypoints) for image in (image0, image1))
-            index0, index1 = model.match(found0["descriptors"], found1["descriptors"], min_cossim=likeness)
+            index0, index1 = _nearest(model, found0["descriptors"], found1["descriptors"], likeness)
             alike = (found0["descriptors"][index0] * found1["descriptors"][index1]).sum(dim=-1)
         return Matched(
             points0=_raster(found0["keypoints"][index0], image0),
@@ -49,6 +49,15 @@ def _detect(model: nn.Module, image: UInt8[Tensor, "3 H W"], max_keypoints: int)
     if min(image.shape[-2:]) < STRIDE:
         raise ValueError(f"xfeat: expected an image of {STRIDE} px or more, got {tuple(image.shape[-2:])}")
     return model.detectAndCompute(image[None].float() / 255, top_k=max_keypoints)[0]
+
+
+def _nearest(
+    model: nn.Module, found0: Float[Tensor, "K0 64"], found1: Float[Tensor, "K1 64"], likeness: float | int
+) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
+    if 0 in (len(found0), len(found1)):  # which XFeat itself does not survive
+        nobody = torch.zeros(0, dtype=torch.long, device=found0.device)
+        return nobody, nobody
+    return model.match(found0, found1, min_cossim=likeness)
 
 
 def _raster(keypoints: Float[Tensor, "M 2"], image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "M 2"]:
