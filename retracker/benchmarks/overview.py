@@ -17,6 +17,7 @@ from retracker.benchmarks.sheet import (
     notes_of,
     published_mark,
     published_value,
+    weights_of,
 )
 
 HEADINGS = ("benchmark", "metrics", "method", "values", "from")
@@ -45,7 +46,8 @@ def entries_of(runs: Sequence[Results], published: Mapping[str, Listing]) -> tup
         entries += _entries(results, chosen, citations)
         notes += [f"{results.benchmark.title}: {note}" for note in notes_of(results)]
         shown += chosen
-    return entries, [*notes, *published_mark(shown), CHOICE, *citations.notes()]
+    weights = dict.fromkeys(note for results in runs for note in weights_of(results))
+    return entries, [*weights, *notes, *published_mark(shown), CHOICE, *citations.notes()]
 
 
 def best_of(results: Results, rows: Sequence[Published]) -> list[Published]:

@@ -14,6 +14,7 @@ SHOWN_NAMES = 3  # of items, where many are undefined
 RULE = "its answer for a point depends on other points: not a valid entry by the benchmark's rules"
 WORDS = {"tracker": "videos", "matcher": "pairs"}
 SPEEDS = {"tracker": "frames/s", "matcher": "pairs/s"}
+DIGITS = 12  # of a checkpoint's digest: enough to tell it from any other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def sheet_of(results: Results, listing: Listing | None, most: int | None = None)
         speed=SPEEDS[benchmark.kind],
         lines=lines,
         notes=[
+            *weights_of(results),
             *notes_of(results),
             *published_mark(shown),
             *_not_shown(benchmark, listing, len(shown)),
@@ -223,6 +225,15 @@ def _largest(checked: Independence) -> str:
 
 def _counted(count: int, words: str) -> str:
     return f"{count} {words.removesuffix('s') if count == 1 else words}"
+
+
+def weights_of(results: Results) -> Iterator[str]:
+    """Which weights the contestants have."""
+    for standing in results.standings:
+        settings = standing.settings
+        if "sha256" in settings:
+            told = [settings["ckpt"], f"sha256 {settings['sha256'][:DIGITS]}", settings.get("precision")]
+            yield f"{standing.name}: {', '.join(part for part in told if part)}"
 
 
 def _undefined(results: Results) -> Iterator[str]:
