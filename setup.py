@@ -36,6 +36,7 @@ setup(
         "opencv-python-headless>=4.9",
         "pillow>=10",
         "pytorch-lightning>=2.6",
+        "pyyaml>=6",
         "rich>=13.7",
         "safetensors>=0.4.3",
         "scikit-image>=0.22",
@@ -46,6 +47,7 @@ setup(
     extras_require={
         "test": [
             "beartype>=0.19",
+            "poselib>=2.0.4",
             "pytest>=8",
             "pytest-xdist>=3.6",
             "ruff==0.17.6",
@@ -53,6 +55,7 @@ setup(
             "wheel",
         ],
         "flash": ["flash-attn>=2.6"],
+        "poselib": ["poselib>=2.0.4"],
     },
     packages=[*find_packages(include=["retracker", "retracker.*"]), "retracker.configs"],
     # The yaml files lie at the top of the repository, where people edit them; installed, inside the package.
