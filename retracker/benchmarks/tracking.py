@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from retracker.benchmarks.protocol import Benchmark, Column, Curve, Scores, Tracked, Tracker
@@ -58,11 +58,15 @@ class TrackBenchmark(Benchmark[VideoSample, Tracked], ABC):
         return len(item.video)
 
     def ask(self, method: Tracker, item: VideoSample) -> Tracked:
-        """What the tracker says of all queries at once, checked."""
-        track = both_directions(method) if self.query_mode == "strided" else method
-        answer = track(item.video, queries_txy(item)).map(lambda x: x.detach().cpu())
-        check_answer(item, answer)
-        return answer
+        """What the tracker says of all queries at once, checked in each direction of time."""
+
+        def track(video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Tracked:
+            answer = method(video, queries).map(lambda x: x.detach().cpu())
+            check_answer(item, answer)
+            return answer
+
+        asked = both_directions(track) if self.query_mode == "strided" else track
+        return asked(item.video, queries_txy(item))
 
     def score(self, item: VideoSample, answer: Tracked) -> Scores:
         """TAP-Vid's metrics, each in [0, 1]."""
@@ -118,7 +122,8 @@ def point_of(sample: VideoSample, n: int) -> VideoSample:
 
 
 def both_directions(tracker: Tracker) -> Tracker:
-    """A tracker that also follows each point back from its query: on the reversed video, frames swapped."""
+    """A tracker (of answers on the CPU) that also follows each point back from its query: on the reversed
+    video, frames swapped."""
 
     def track(video: Tensor, queries: Float[Tensor, "N 3"]) -> Tracked:
         last = len(video) - 1
@@ -127,9 +132,9 @@ def both_directions(tracker: Tracker) -> Tracker:
         back = tracker(video.flip(0), mirrored).map(lambda x: x.flip(0))
         before = torch.arange(last + 1)[:, None] < queries[None, :, 0]
         return Tracked(
-            tracks=torch.where(before[..., None], back.tracks.cpu(), ahead.tracks.cpu()),
-            visible=torch.where(before, back.visible.cpu(), ahead.visible.cpu()),
-            confidence=torch.where(before, back.confidence.cpu(), ahead.confidence.cpu()),
+            tracks=torch.where(before[..., None], back.tracks, ahead.tracks),
+            visible=torch.where(before, back.visible, ahead.visible),
+            confidence=torch.where(before, back.confidence, ahead.confidence),
         )
 
     return track
@@ -174,11 +179,15 @@ def queries_txy(sample: VideoSample) -> Float[Tensor, "N 3"]:
 
 
 def check_answer(sample: VideoSample, answer: Tracked) -> None:
-    """Raise ValueError unless the answer has the shape of the clip's labels, and is finite."""
-    if answer.tracks.shape != sample.tracks.shape or answer.visible.shape != sample.visible.shape:
+    """Raise ValueError unless the answer has the shape of the clip's labels, is finite, and decides."""
+    frames_points = tuple(sample.visible.shape)
+    shapes = [tuple(part.shape) for part in (answer.tracks, answer.visible, answer.confidence)]
+    if shapes != [(*frames_points, 2), frames_points, frames_points]:
         raise ValueError(
-            f"{sample.name}: expected tracks {tuple(sample.tracks.shape)} and as many visibilities, "
-            f"got {tuple(answer.tracks.shape)} and {tuple(answer.visible.shape)}"
+            f"{sample.name}: expected tracks {(*frames_points, 2)} and as many visibilities and confidences, "
+            f"got {shapes[0]}, {shapes[1]} and {shapes[2]}"
         )
+    if answer.visible.dtype != torch.bool:
+        raise ValueError(f"{sample.name}: expected visible as true or false, got {answer.visible.dtype}")
     if not answer.tracks.isfinite().all():
         raise ValueError(f"{sample.name}: the tracker returned positions that are not finite")
