@@ -22,6 +22,8 @@ from retracker.geometry.coords import rescale
 from retracker.metrics.redetection import RETURNS, redetection_jaccard
 from retracker.types import Queries, VideoSample
 
+FAR = 1.5  # from the centre of the frame, in units of its size: twice as far as a slip of annotation goes
+
 
 @dataclass(frozen=True)
 class Public:
@@ -80,7 +82,7 @@ class TapVidBenchmark(TrackBenchmark):
         found = self.clips.annotated(index, range(self.clips.num_frames(index)), self.resolution.fit)
         size = np.array([found.video.shape[-1], found.video.shape[-2]])
         visible = ~found.hidden
-        tracks = _finite(found.points * size, visible, self.clips.where(index))
+        tracks = _normal(found.points, visible, self.clips.where(index)) * size
         points, frames = chosen_queries(visible, self.query_mode)
         if not len(points):
             raise ValueError(f"{self.clips.where(index)}: no point is visible where queries are taken from")
@@ -114,18 +116,26 @@ class TapVidBenchmark(TrackBenchmark):
         return {"videos": f"{len(self)} of {self.public.num_videos}", **told}
 
 
-def _finite(
-    tracks: Float64[np.ndarray, "T N 2"], visible: Bool[np.ndarray, "T N"], where: str
+def _normal(
+    points: Float64[np.ndarray, "T N 2"], visible: Bool[np.ndarray, "T N"], where: str
 ) -> Float64[np.ndarray, "T N 2"]:
-    """Tracks with 0 where a hidden point has no position. Raises ValueError if a visible one has none."""
-    known = np.isfinite(tracks).all(-1)
+    """Points with 0 where a hidden one has no position.
+
+    Raises ValueError if a visible one has none, or if most of them lie so far outside the frame that they
+    must be in pixels.
+    """
+    known = np.isfinite(points).all(-1)
     lost = np.argwhere(visible & ~known)
     if len(lost):
         frame, point = lost[0]
         raise ValueError(
             f"{where}: point {point} is visible in frame {frame}, but its position is not a number"
         )
-    return np.where(known[..., None], tracks, 0.0)
+    far = np.abs(points[visible] - 0.5).max(-1, initial=0) > FAR
+    if 2 * far.sum() > len(far):
+        x, y = points[visible][far][0]
+        raise ValueError(f"{where}: expected points in [0, 1], but visible ones are at ({x:g}, {y:g}) and so")
+    return np.where(known[..., None], points, 0.0)
 
 
 def _after_returns(item: VideoSample, answer: Tracked) -> float:

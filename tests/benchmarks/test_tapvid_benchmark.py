@@ -193,10 +193,13 @@ def test_videos_of_one_name_in_two_splits_are_told_apart(tmp_path):
         ({"video": np.zeros((3, 6, 8), np.uint8)}, "frame 0 of video 'goat0': expected uint8 of"),
         ({"video": [np.zeros((n, 8, 3), np.uint8) for n in (6, 7, 6)]}, "frames of more than one size"),
         ({"video": ["a", "b", "c"]}, "or a JPEG file"),
+        ({"video": np.zeros((3, 0, 8, 3), np.uint8)}, "frame 0 of video 'goat0' has no pixel"),
+        ({"points": 200 * video()["points"]}, r"expected points in \[0, 1\], but visible ones are at"),
     ],
 )
-def test_what_is_wrong_with_a_video_is_told_in_one_sentence(tmp_path, changed, told):
-    benchmark = davis(tmp_path, video(**changed))
+@pytest.mark.parametrize("resolution", [256, "native"])
+def test_what_is_wrong_with_a_video_is_told_in_one_sentence(tmp_path, changed, told, resolution):
+    benchmark = davis(tmp_path, video(**changed), resolution=resolution)
     with pytest.raises(ValueError, match=told) as caught:
         benchmark.read(0)
     assert "tapvid_davis.pkl" in str(caught.value) and "goat0" in str(caught.value)

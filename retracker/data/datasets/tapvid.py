@@ -165,6 +165,8 @@ def _pictures(video: Any, frames: list[int], path: Path, key: str | int) -> Iter
             raise ValueError(
                 f"{path}: frame {t} of video {key!r}: expected uint8 of (height, width, 3), or a JPEG file"
             )
+        if not frame.size:
+            raise ValueError(f"{path}: frame {t} of video {key!r} has no pixel, its shape is {frame.shape}")
         if shape not in (None, frame.shape):
             raise ValueError(f"{path}: video {key!r} has frames of more than one size")
         shape = frame.shape
