@@ -57,6 +57,14 @@ def test_arrays_that_do_not_fit_are_told_with_their_shapes(folder, tmp_path, cha
         KEpic(str(tmp_path), split="train").read(0, [0])
 
 
+@pytest.mark.parametrize("dtype", ["<U1", np.complex64])
+@pytest.mark.parametrize("name", ["trajs_2d", "visibs", "valids"])
+def test_arrays_of_no_real_numbers_are_told(folder, tmp_path, name, dtype):
+    write_labels(folder, **{name: np.zeros((3, 2, 2) if name == "trajs_2d" else (3, 2), dtype)})
+    with pytest.raises(ValueError, match="annot.npz: expected numbers, got .* of (<U1|complex64)$"):
+        KEpic(str(tmp_path), split="train").read(0, [0])
+
+
 def test_a_missing_array_is_told_with_those_there_are(folder, tmp_path):
     np.savez(folder / "annot.npz", trajs_2d=two_points())
     with pytest.raises(ValueError, match="annot.npz: has no array 'visibs', only trajs_2d"):

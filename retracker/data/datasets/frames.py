@@ -20,6 +20,7 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 DEPTH = 3  # folders between the place that is searched and a recording: a split, a chunk, an archive's name
 SUFFIX = re.compile(r"\.[a-zA-Z]\w{0,4}$")  # of a file; folders may have dates in their names
+NUMBERS = "biuf"  # kinds of dtype: what is true or false, whole, or real
 LISTINGS = 16  # at once: a network file system answers many as fast as one
 
 
@@ -103,6 +104,10 @@ class FrameFolders(Recordings, ABC):
                 f"{self.storage.where(clip.labels)}: expected tracks of (frames, points, 2) and masks of "
                 f"(frames, points), got tracks {shape}, {found}"
             )
+        kinds = {"tracks": stored.tracks.dtype} | {name: mask.dtype for name, mask in stored.masks.items()}
+        wrong = [f"{name} of {dtype}" for name, dtype in kinds.items() if dtype.kind not in NUMBERS]
+        if wrong:
+            raise ValueError(f"{self.storage.where(clip.labels)}: expected numbers, got {', '.join(wrong)}")
         if shape[0] != num_images:
             raise ValueError(
                 f"{self.storage.where(clip.labels)}: labels of {shape[0]} frames, "
