@@ -1,8 +1,9 @@
 """Dynamic Replica as CoTracker evaluates it: the first 300 frames of each sequence of the valid split.
 
 The tracker sees the frames as they are stored, and is asked for every point where it is in frame 0, also if
-it is hidden there, or outside (then on the border). What differs from the official evaluator:
+it is hidden there. What differs from the official evaluator:
 
+* A point that is outside the frame in frame 0 is asked for on the border; the official one asks outside.
 * It draws 256 points anew in each run, with a seed that it does not fix; ``choose: even`` takes every n-th
   point, ``choose: random`` is one such draw. As there, points that are seldom seen are left out afterwards.
 * In a video where nothing is ever hidden, delta on hidden points is undefined, and the video is left out of
@@ -73,6 +74,7 @@ class DynamicReplicaBenchmark(FilmBenchmark):
             "frames": f"the first {frames}",
             "input": "native",
             "queries": "each point where it is in frame 0",
+            "queries_outside": "asked for on the border (official: outside)",
             "points": f"{points}, choice: {choose} (official: random, seed not fixed); of those, the ones "
             f"visible in more than {SELDOM} frames",
             "visible": "as stored, and 0 <= x <= W-1 and 0 <= y <= H-1",

@@ -27,6 +27,7 @@ def tapvid_protocol(query_mode: str) -> Mapping[str, str]:
     return {
         "query_mode": query_mode,
         **MODES[query_mode],
+        "queries_outside": "asked for on the border",
         "metric_raster": f"{METRIC_SIZE} x {METRIC_SIZE}",
         "thresholds_px": ", ".join(map(str, THRESHOLDS)),
         "inequality": "strict",

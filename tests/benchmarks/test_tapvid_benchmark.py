@@ -128,8 +128,9 @@ def test_strided_queries_come_in_the_order_of_an_independent_writing(tmp_path):
 def test_a_point_that_is_called_visible_outside_the_frame_stays_visible(tmp_path):
     stored = video()
     stored["points"][0] = 1.001, -0.002
-    item = davis(tmp_path, stored).read(0)
-    assert item.visible[:, 0].all()
+    benchmark = davis(tmp_path, stored)
+    item = benchmark.read(0)
+    assert item.visible[:, 0].all() and benchmark.protocol["queries_outside"] == "asked for on the border"
     assert item.queries.xy[0].tolist() == pytest.approx([256.256, -0.512], rel=1e-6)
     assert queries_txy(item)[0].tolist() == [0.0, 256.0, 0.0]  # what a tracker is asked for
 
