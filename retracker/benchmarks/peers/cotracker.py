@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Tracked, Tracker
+from retracker.data.safe_pickle import BROKEN
 
 HALF = 0.5  # CoTracker calls the centre of the upper-left pixel (0, 0); we call it (0.5, 0.5)
 MARGIN = 1 / 64  # of a support grid's width: how far off its border the points begin
@@ -147,9 +148,9 @@ def _fill(model: nn.Module, path: Path) -> None:
         raise FileNotFoundError(f"cotracker: there is no checkpoint {path}")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: expected weights of CoTracker, got no file of torch.save, or half of one")
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
     try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(tensors.get("model", tensors))
-    except RuntimeError as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: its weights are not those of this CoTracker: {reason}") from error
