@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -53,7 +54,7 @@ def run(
 def missing(store: Store, plan: Plan, contestant: str, index: int) -> bool:
     """Whether an item is still to be done."""
     record = store.record(contestant, index)
-    return record is None or (index in plan.alone and record.departure is None)
+    return record is None or (index in plan.alone and record.points_alone != plan.points_alone)
 
 
 def evaluate(
@@ -63,11 +64,12 @@ def evaluate(
     answer, seconds = timed(benchmark, contestant, item)
     settle()
     scores = benchmark.score(item, answer)
-    departure = None
-    if index in plan.alone:
-        settle()
-        departure = benchmark.departure(contestant.method, item, answer, plan.points_alone)
-    record = Record(item=benchmark.item_name(index), scores=scores, departure=departure)
+    departure, points_alone = None, plan.points_alone if index in plan.alone else 0
+    if points_alone:
+        departure = benchmark.departure(partial(answered, benchmark, contestant), item, answer, points_alone)
+    record = Record(
+        item=benchmark.item_name(index), scores=scores, departure=departure, points_alone=points_alone
+    )
     arrays = benchmark.arrays(item, answer) if store.keep_predictions else {}
     store.keep(contestant.name, index, record, arrays)
     store.note_time(rank, contestant.name, benchmark.size(item), seconds)
@@ -75,10 +77,15 @@ def evaluate(
 
 def timed(benchmark: Benchmark, contestant: Contestant, item):
     """A contestant's answer, and the seconds that it took."""
-    settle()
     started = time.perf_counter()
-    answer = benchmark.ask(contestant.method, item)
+    answer = answered(benchmark, contestant, item)
     return answer, time.perf_counter() - started
+
+
+def answered(benchmark: Benchmark, contestant: Contestant, item):
+    """A contestant's answer, the same however often it is asked for."""
+    settle()
+    return benchmark.ask(contestant.method, item)
 
 
 def settle() -> None:

@@ -30,6 +30,7 @@ class Record:
     item: str
     scores: Scores
     departure: float | None = None  # px: how far points went alone; None where that was not asked
+    points_alone: int = 0  # how many of them were asked for
 
 
 class Store:
@@ -72,6 +73,7 @@ class Store:
             item=found["item"],
             scores=restored(found["scores"]),
             departure=None if departure is None else float(departure),
+            points_alone=found.get("points_alone", 0),
         )
 
     def keep(self, contestant: str, index: int, record: Record, arrays: Mapping[str, np.ndarray]) -> None:
@@ -81,7 +83,7 @@ class Store:
                 np.savez_compressed(path, **arrays)
         content = {"item": record.item, "scores": finite(record.scores)}
         if record.departure is not None:
-            content |= finite({"departure_px": record.departure})
+            content |= finite({"departure_px": record.departure}) | {"points_alone": record.points_alone}
         with replacing(self._item(contestant, index)) as path:
             path.write_text(json.dumps(content, indent=1) + "\n")
 

@@ -1,7 +1,7 @@
 """What all tracking benchmarks share: how a tracker is asked, scored with TAP-Vid's metrics, and drawn."""
 
 from abc import ABC
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from retracker.visualize.tracks import draw_side_by_side
 METRIC_SIZE = 256  # px: TAP-Vid measures in a 256 x 256 raster, whatever size the tracker saw
 DRAWN = 128  # points at most: more hide the video, and one another
 FRAMES_PER_SECOND = 12.0  # slow enough to see a point jump
+
+Ask = Callable[[VideoSample], Tracked]
 
 AJ = Column(heading="AJ", metric="average_jaccard")
 DELTA = Column(heading="delta_avg", metric="average_pts_within_thresh")
@@ -93,15 +95,16 @@ class TrackBenchmark(Benchmark[VideoSample, Tracked], ABC):
         write_video(path.with_suffix(".mp4"), picture, FRAMES_PER_SECOND)
         return path.with_suffix(".mp4")
 
-    def departure(self, method: Tracker, item: VideoSample, answer: Tracked, points: int) -> float:
-        """How far (px at 256 x 256) some points go when each is asked for alone; infinitely far if one is
-        visible in one answer only. By the benchmark's rule an answer does not depend on other queries."""
+    def departure(self, ask: Ask, item: VideoSample, answer: Tracked, points: int) -> float:
+        """How far (px at 256 x 256) some points go when each is asked for alone, that is ``ask`` answers for
+        the clip with it only; infinitely far if one is visible in one answer only. By the benchmark's rule an
+        answer does not depend on other queries."""
         num_points = item.tracks.shape[1]
         chosen = torch.linspace(0, num_points - 1, min(points, num_points)).round().long().tolist()
-        return max((self._departure(method, item, answer, n) for n in chosen), default=0.0)
+        return max((self._departure(ask, item, answer, n) for n in chosen), default=0.0)
 
-    def _departure(self, method: Tracker, item: VideoSample, answer: Tracked, n: int) -> float:
-        alone, together = self.ask(method, point_of(item, n)), answer.map(lambda x: x[:, n : n + 1])
+    def _departure(self, ask: Ask, item: VideoSample, answer: Tracked, n: int) -> float:
+        alone, together = ask(point_of(item, n)), answer.map(lambda x: x[:, n : n + 1])
         if (alone.visible != together.visible).any():
             return float("inf")
         size = tuple(item.video.shape[-2:])

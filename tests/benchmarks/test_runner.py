@@ -182,6 +182,37 @@ def test_independence_is_made_up_for_where_it_was_not_asked_at_first(tmp_path):
     assert told["independence"]["videos"] == 1
 
 
+def test_more_points_alone_are_asked_for_anew(tmp_path):
+    def leans_far_down(video, queries):
+        answer = stays(video, queries)
+        company = (len(queries) > 1) * (queries[:, 2] > 90)  # of three points the second is below 90 px
+        return Tracked(
+            tracks=answer.tracks + company[None, :, None].float(),
+            visible=answer.visible,
+            confidence=answer.confidence,
+        )
+
+    benchmark = Toy([clip([[[5.0, 5.0], [5.0, 99.0], [5.0, 50.0]]] * 3, [[True] * 3] * 3)])
+    for points, passed in ((2, True), (3, False)):
+        plan = Plan(indices=[0], alone=[0], points_alone=points)
+        told = complete(benchmark, [contestant(leans_far_down)], tmp_path, plan)["contestants"]["stays"]
+        assert told["independence"]["points_of_each"] == points
+        assert told["independence"]["passed"] is passed
+
+
+@pytest.mark.parametrize("query_mode", ["first", "strided"])
+def test_who_draws_random_numbers_is_not_taken_for_one_who_leans(tmp_path, query_mode):
+    def draws(video, queries):
+        answer = stays(video, queries)
+        support = torch.rand(2) + np.random.rand()
+        return Tracked(tracks=answer.tracks + support, visible=answer.visible, confidence=answer.confidence)
+
+    plan = Plan(indices=[0], alone=[0], points_alone=2)
+    benchmark = Toy([drift(1.0)], query_mode=query_mode)
+    told = complete(benchmark, [contestant(draws)], tmp_path, plan)["contestants"]["stays"]
+    assert told["independence"]["largest_px_at_256"] == 0.0
+
+
 def test_the_worst_are_drawn_worst_first(tmp_path):
     benchmark, plan = toys(), Plan(indices=range(5))
     complete(benchmark, [contestant()], tmp_path)
