@@ -14,7 +14,7 @@ from retracker.geometry.coords import rescale
 from retracker.media.image import write_image
 from retracker.visualize.matches import draw_matches
 
-DRAWN = Resize(side="long", px=640, multiple=1, filter="area")  # what pictures show
+DRAWN = Resize(side="long", px=640, rounding="nearest", multiple=1, filter="area")  # what pictures show
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from retracker.geometry.coords import rescale
 
 FILTERS = MappingProxyType({"linear": cv2.INTER_LINEAR, "area": cv2.INTER_AREA})
 SIDES = ("stored", "long", "short", "exact")
+ROUNDINGS = ("nearest", "down")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +24,19 @@ class Resize:
 
     side: str  # "stored": left as it is; "long" or "short": which side is given; "exact": both are
     px: int | Sequence[int] | None  # of that side; (width, height) where exact; None where stored
+    rounding: str  # of the other side: to the "nearest" px, or "down" (glue-factory)
     multiple: int  # height and width are cut down to multiples of it, by squeezing the image
     filter: str  # "linear", as cv2.resize has it; "area": averaging where it shrinks
 
     def __post_init__(self) -> None:
         fits = {"stored": self.px is None, "exact": isinstance(self.px, Sequence) and len(self.px) == 2}
         fine = self.side in SIDES and fits.get(self.side, isinstance(self.px, int) and self.px > 0)
-        if not fine or self.multiple < 1 or self.filter not in FILTERS:
+        known = self.rounding in ROUNDINGS and self.filter in FILTERS
+        if not fine or self.multiple < 1 or not known:
             raise ValueError(
                 f"resize: expected side {' or '.join(SIDES)} with its px (none for stored, width and height "
-                f"for exact), a multiple of at least 1 and filter {' or '.join(FILTERS)}, got {self}"
+                f"for exact), rounding {' or '.join(ROUNDINGS)}, a multiple of at least 1 and filter "
+                f"{' or '.join(FILTERS)}, got {self}"
             )
 
     def factors(self, height: int, width: int) -> tuple[float, float]:
@@ -46,8 +50,7 @@ class Resize:
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """The new height and width."""
-        factors = self.factors(height, width)
-        rounded = (round(side * factor) for side, factor in zip((height, width), factors, strict=True))
+        rounded = (self._rounded_down if self.rounding == "down" else self._rounded)(height, width)
         new_height, new_width = (max(side // self.multiple, 1) * self.multiple for side in rounded)
         return new_height, new_width
 
@@ -67,7 +70,21 @@ class Resize:
         if self.side == "stored":
             return f"stored size{by}"
         px = f"{self.px[0]} x {self.px[1]}" if self.side == "exact" else f"{self.side} side {self.px}"
-        return f"{px} px{by}"
+        down = ", the other rounded down" if self.rounding == "down" else ""
+        return f"{px} px{down}{by}"
+
+    def _rounded(self, height: int, width: int) -> tuple[int, int]:
+        by_height, by_width = self.factors(height, width)
+        return round(height * by_height), round(width * by_width)
+
+    def _rounded_down(self, height: int, width: int) -> tuple[int, int]:
+        """By glue-factory's own arithmetic, as another order of it is one pixel off here and there."""
+        if self.side not in ("long", "short"):
+            return self._rounded(height, width)
+        ratio = width / height
+        if (self.side == "short") != (ratio < 1):  # then the height is given
+            return self.px, int(self.px * ratio)
+        return int(self.px / ratio), self.px
 
 
 def ask_resized(

@@ -8,8 +8,8 @@ from retracker.benchmarks.protocol import Matched
 from retracker.benchmarks.resizing import Resize, ask_resized, check_matches
 
 
-def resize(side, px, multiple=1, filter="linear"):
-    return Resize(side=side, px=px, multiple=multiple, filter=filter)
+def resize(side, px, multiple=1, filter="linear", rounding="nearest"):
+    return Resize(side=side, px=px, rounding=rounding, multiple=multiple, filter=filter)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,18 @@ def resize(side, px, multiple=1, filter="linear"):
 def test_sizes(rule, expected):
     assert rule.size(1065, 1600) == expected
     assert tuple(rule(torch.zeros(3, 1065, 1600, dtype=torch.uint8)).shape[1:]) == expected
+
+
+@pytest.mark.parametrize("side", ["long", "short"])
+def test_rounding_down_is_glue_factorys(side):
+    """1600 / 1065 * 480 = 721.1, 1065 / 1600 * 480 = 319.5; 1000 / 667 * 480 = 719.6."""
+    rule = resize(side, 480, rounding="down")
+    assert rule.size(1065, 1600) == {"long": (319, 480), "short": (480, 721)}[side]
+    assert rule.size(1600, 1065) == {"long": (480, 319), "short": (721, 480)}[side]
+    assert rule.size(667, 1000) == {"long": (320, 480), "short": (480, 719)}[side]
+    assert (
+        rule.size(700, 700) == (480, 480) and rule.describe() == f"{side} side 480 px, the other rounded down"
+    )
 
 
 def test_an_image_of_that_size_already_is_left_alone():
