@@ -46,7 +46,7 @@ class MegaDepth1500(PoseBenchmark):
     ) -> None:
         super().__init__(name, TITLE, protocol)
         folder = str(PurePosixPath(check_found(root, needs, TITLE)).parent)
-        self.storage, self.images = Storage(root, None), images
+        self.storage, self.folder, self.images = Storage(root, None), folder, images
         read = partial(read_pair_infos, index=every_pair(folder))
         self.scenes = {scene: self.storage.load(f"{folder}/{scene}.npz", read) for scene in scenes}
         self.items = [(scene, pair) for scene in scenes for pair in range(len(self.scenes[scene].pairs))]
@@ -71,6 +71,7 @@ class MegaDepth1500(PoseBenchmark):
         scene, pair = self.items[index]
         info = self.scenes[scene]
         name, (view0, view1) = self.item_name(index), info.pairs[pair]
+        where = f"{self.storage.where(f'{self.folder}/{scene}.npz')}: {name}"
         images = [as_video([self.storage.load(path, read_frame)])[0] for path in self._paths(index)]
         return checked_pair(
             PosedPair(
@@ -78,9 +79,10 @@ class MegaDepth1500(PoseBenchmark):
                 image1=images[1],
                 intrinsics0=torch.from_numpy(info.intrinsics[view0].copy()),
                 intrinsics1=torch.from_numpy(info.intrinsics[view1].copy()),
-                pose_0to1=motion_between(info.poses[view0], info.poses[view1], name),
+                pose_0to1=motion_between(info.poses[view0], info.poses[view1], where),
                 name=name,
-            )
+            ),
+            where,
         )
 
     def _paths(self, index: int) -> list[str]:

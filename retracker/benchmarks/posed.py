@@ -32,6 +32,7 @@ from retracker.types import TensorStruct
 DEGREES = (5, 10, 20)
 CURVE_DEGREES = tuple(range(1, 21))
 ROUNDING = 1e-2  # of a rotation's determinant: some files have few digits
+CENTRE = (0.2, 0.8)  # of an image's sides: where its principal point must lie, or it is another image's
 WORST = 180.0  # degrees: a failure, where numbers must be compared
 
 EXACT = tuple(Column(heading=f"AUC@{degrees}", metric=f"exact_auc_{degrees}") for degrees in DEGREES)
@@ -206,28 +207,43 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
 
 
 def motion_between(
-    pose0: Float64[np.ndarray, "4 4"], pose1: Float64[np.ndarray, "4 4"], name: str
+    pose0: Float64[np.ndarray, "4 4"], pose1: Float64[np.ndarray, "4 4"], where: str
 ) -> Float64[Tensor, "4 4"]:
     """From view 0 to view 1 by poses world -> camera, by a general inverse as official codes do.
 
-    Raises ValueError, naming the pair, for a pose that is not rigid.
+    Raises ValueError, saying ``where``, for a pose that is not rigid.
     """
     for pose in (pose0, pose1):
         if not np.isfinite(pose).all() or abs(np.linalg.det(pose) - 1) > ROUNDING:
-            raise ValueError(f"{name}: expected a rigid pose, 4 x 4, got {pose.tolist()}")
+            raise ValueError(f"{where}: expected a rigid pose, 4 x 4, got {pose.tolist()}")
     return torch.from_numpy(pose1 @ np.linalg.inv(pose0))
 
 
-def checked_pair(pair: PosedPair) -> PosedPair:
-    """The pair itself. Raises ValueError if its cameras or its pose make no sense, or it has no baseline."""
-    for camera in (pair.intrinsics0, pair.intrinsics1):
-        if not (camera.isfinite().all() and (camera.diagonal() > 0).all()):
-            raise ValueError(f"{pair.name}: expected a camera [f 0 c; 0 f c; 0 0 1], got {camera.tolist()}")
+def checked_pair(pair: PosedPair, where: str) -> PosedPair:
+    """The pair itself.
+
+    Raises ValueError, saying ``where``, if its cameras are not those of its images, its pose makes no sense,
+    or it has no baseline.
+    """
+    for camera, image in ((pair.intrinsics0, pair.image0), (pair.intrinsics1, pair.image1)):
+        check_camera(camera, (image.shape[-2], image.shape[-1]), where)
     if not pair.pose_0to1.isfinite().all() or abs(pair.pose_0to1[:3, :3].det() - 1) > ROUNDING:
-        raise ValueError(f"{pair.name}: expected a rigid pose, 4 x 4, got {pair.pose_0to1.tolist()}")
+        raise ValueError(f"{where}: expected a rigid pose, 4 x 4, got {pair.pose_0to1.tolist()}")
     if not pair.pose_0to1[:3, 3].any():
-        raise ValueError(f"{pair.name}: both views are taken from one place: there is no direction to find")
+        raise ValueError(f"{where}: both views are taken from one place: there is no direction to find")
     return pair
+
+
+def check_camera(intrinsics: Float64[Tensor, "3 3"], size: tuple[int, int], where: str) -> None:
+    """Raise ValueError, saying ``where``, for intrinsics that make no sense for an image (height, width)."""
+    if not (intrinsics.isfinite().all() and (intrinsics.diagonal() > 0).all()):
+        raise ValueError(f"{where}: expected a camera [f 0 c; 0 f c; 0 0 1], got {intrinsics.tolist()}")
+    (x, y), (height, width) = intrinsics[:2, 2].tolist(), size
+    if not (CENTRE[0] < x / width < CENTRE[1] and CENTRE[0] < y / height < CENTRE[1]):
+        raise ValueError(
+            f"{where}: the camera's centre ({x:g}, {y:g}) is no centre of {width} x {height} px; "
+            f"expected the image at its original size"
+        )
 
 
 def _by_degrees(metric: str, areas: list[float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from retracker.benchmarks.pose_protocol import PoseProtocol
-from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair, motion_between
+from retracker.benchmarks.posed import PoseBenchmark, PosedPair, check_camera, checked_pair, motion_between
 from retracker.benchmarks.presence import check_found
 from retracker.data import safe_pickle
 from retracker.data.datasets.scannet import HALF_PIXEL, read_cameras, read_matrix
@@ -29,7 +29,6 @@ from retracker.media.image import as_video, read_frame
 TITLE = "ScanNet-1500"
 WHOLE = 1500  # pairs
 CALIBRATED = (480, 640)  # height and width that intrinsics.npz is for
-CENTRE = (0.3, 0.7)  # of an image's sides: where its principal point must lie, or it is another image's
 
 
 class ScanNet1500(PoseBenchmark):
@@ -42,6 +41,7 @@ class ScanNet1500(PoseBenchmark):
     ) -> None:
         super().__init__(name, TITLE, protocol)
         self.storage, index = Storage(root, None), check_found(root, needs, TITLE)
+        self.where = self.storage.where(index)
         folder = PurePosixPath(index).parent
         self.frames, self.poses = self.storage.load(index, read_pairs)
         first = self._scan(0)
@@ -56,9 +56,7 @@ class ScanNet1500(PoseBenchmark):
             self.intrinsics_path = str(folder / "intrinsics.npz")
             self.intrinsics = self.storage.load(self.intrinsics_path, read_cameras)
         elif self.poses is None:
-            raise ValueError(
-                f"{self.storage.where(index)}: has no rel_pose, which protocol {protocol.name} takes"
-            )
+            raise ValueError(f"{self.where}: has no rel_pose, which protocol {protocol.name} takes")
         self.protocol["cameras"] = protocol.scannet_cameras
         self.count_pairs(len(self.frames), WHOLE)
 
@@ -82,7 +80,8 @@ class ScanNet1500(PoseBenchmark):
                 intrinsics1=cameras[1],
                 pose_0to1=pose_0to1,
                 name=self.item_name(index),
-            )
+            ),
+            f"{self.where}: {self.item_name(index)}",
         )
 
     def _scan(self, index: int) -> str:
@@ -96,42 +95,42 @@ class ScanNet1500(PoseBenchmark):
         if scan not in self.intrinsics:
             raise ValueError(f"{self.storage.where(self.intrinsics_path)}: has no intrinsics of {scan}")
         camera = torch.from_numpy(self.intrinsics[scan])
-        paths = [f"{self.scans}/{scan}/pose/{frame}.txt" for frame in self.frames[index, 2:]]
+        check_camera(camera, CALIBRATED, f"{self.storage.where(self.intrinsics_path)}: {scan}")
+        folder = f"{self.scans}/{scan}/pose"
+        paths = [f"{folder}/{frame}.txt" for frame in self.frames[index, 2:]]
         back = [self.storage.load(path, read_matrix) for path in paths]
         for path, matrix in zip(paths, back, strict=True):
             if not np.isfinite(matrix).all() or not np.linalg.det(matrix):
                 raise ValueError(f"{self.storage.where(path)}: the camera was lost here, expected its pose")
         pose0, pose1 = (np.linalg.inv(matrix) for matrix in back)
-        motion = motion_between(pose0, pose1, self.item_name(index))
+        motion = motion_between(pose0, pose1, f"{self.storage.where(folder)}: {self.item_name(index)}")
         return [scale_intrinsics(camera, CALIBRATED, size) for size in sizes], motion
 
     def _relative(
         self, index: int, sizes: Sequence[tuple[int, int]]
     ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[Tensor, "4 4"]]:
         path = f"{self.scans}/{self._scan(index)}/intrinsic/intrinsic_color.txt"
-        camera = self.storage.load(path, read_matrix)[:3, :3] + HALF_PIXEL
-        for height, width in sizes:
-            x, y = camera[0, 2] / width, camera[1, 2] / height
-            if not (CENTRE[0] < x < CENTRE[1] and CENTRE[0] < y < CENTRE[1]):
-                raise ValueError(
-                    f"{self.storage.where(path)}: its centre ({camera[0, 2]:g}, {camera[1, 2]:g}) is no "
-                    f"centre of {width} x {height} px; expected colour images at their original size"
-                )
+        camera = torch.from_numpy(self.storage.load(path, read_matrix)[:3, :3] + HALF_PIXEL)
+        for size in sizes:
+            check_camera(camera, size, self.storage.where(path))
         pose_0to1 = torch.eye(4, dtype=torch.float64)
         pose_0to1[:3] = torch.from_numpy(self.poses[index])
-        return [torch.from_numpy(camera) for _ in sizes], pose_0to1
+        return [camera for _ in sizes], pose_0to1
 
 
 def read_pairs(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Scene, scan and frames (M,4) of each pair, and its pose (M,3,4) in float64, if the file has them."""
     content = safe_pickle.load(path)
     try:
-        frames, poses = np.asarray(content["name"], np.int64), content.get("rel_pose")
+        frames, poses = np.asarray(content["name"]), content.get("rel_pose")
         poses = None if poses is None else np.asarray(poses, np.float64).reshape(-1, 3, 4)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected the arrays name (M, 4) and rel_pose (M, 12)") from error
-    if frames.ndim != 2 or frames.shape[1] != 4 or not len(frames) or (frames < 0).any():
-        raise ValueError(f"{path}: expected name (M, 4) with scene, scan and two frames, got {frames.shape}")
+    whole = np.issubdtype(frames.dtype, np.integer) and (frames >= 0).all()
+    if not whole or frames.ndim != 2 or frames.shape[1] != 4 or not len(frames):
+        raise ValueError(
+            f"{path}: expected name (M, 4) with scene, scan and two frames, got {frames.dtype} {frames.shape}"
+        )
     if poses is not None and len(poses) != len(frames):
         raise ValueError(f"{path}: has {len(frames)} names, but {len(poses)} poses")
     return frames, poses

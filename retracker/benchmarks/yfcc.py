@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import torch
 
 from retracker.benchmarks.pose_protocol import PoseProtocol
-from retracker.benchmarks.posed import PoseBenchmark, PosedPair
+from retracker.benchmarks.posed import PoseBenchmark, PosedPair, check_camera
 from retracker.benchmarks.presence import check_found, found
 from retracker.data.pair_lists import ListedView, read_pairs
 from retracker.data.storage import Storage
@@ -81,8 +81,10 @@ class YFCC(PoseBenchmark):
 
     def _upright(self, view: ListedView) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """An image, its camera, and how that is turned against the camera of the stored image."""
-        image = as_video([self.storage.load(str(PurePosixPath(self.folder, view.path)), read_frame)])[0]
+        path = str(PurePosixPath(self.folder, view.path))
+        image = as_video([self.storage.load(path, read_frame)])[0]
         intrinsics = torch.from_numpy(view.raster_intrinsics)
+        check_camera(intrinsics, (image.shape[-2], image.shape[-1]), self.storage.where(path))
         return (
             turn_image(image, view.turns),
             turn_intrinsics(intrinsics, tuple(image.shape[-2:]), view.turns),

@@ -143,5 +143,13 @@ def test_a_pose_that_is_not_finite_is_named(root):
     content = pickle.loads(index_file(root).read_bytes())
     content["poses"][2] = np.full((4, 4), -np.inf)
     index_file(root).write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match="0015_0.1_0.3/000/0-5: expected a rigid pose"):
+    with pytest.raises(ValueError, match=r"0015_0\.1_0\.3\.npz: 0015_0.1_0.3/000/0-5: expected a rigid pose"):
+        opened(root).read(0)
+
+
+def test_intrinsics_of_another_size_are_refused(root):
+    content = pickle.loads(index_file(root).read_bytes())
+    content["intrinsics"] = [None if k is None else k * [[2], [2], [1]] for k in content["intrinsics"]]
+    index_file(root).write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"0015_0\.1_0\.3\.npz: .*is no centre of"):
         opened(root).read(0)

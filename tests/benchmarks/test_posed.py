@@ -204,10 +204,12 @@ def test_pairs_without_sense_are_refused_by_name():
         ({"pose_0to1": still * 2}, "rigid pose"),
         ({"pose_0to1": still}, "no direction"),
         ({"intrinsics1": torch.zeros(3, 3, dtype=torch.float64)}, "expected a camera"),
+        ({"image1": good.image1[:, :250]}, r"centre \(300, 250\) is no centre of 600 x 250 px"),
+        ({"intrinsics0": good.intrinsics0 * torch.tensor([[2.0], [1], [1]])}, "is no centre of 640 x 480 px"),
     ):
-        with pytest.raises(ValueError, match=f"scene/7: .*{said}"):
-            checked_pair(replace(good, **wrong))
-    assert checked_pair(good) is good
+        with pytest.raises(ValueError, match=f"list.npz: scene/7: .*{said}"):
+            checked_pair(replace(good, **wrong), "list.npz: scene/7")
+    assert checked_pair(good, "list.npz: scene/7") is good
 
 
 def test_no_pair_has_no_area():

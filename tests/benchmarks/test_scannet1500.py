@@ -107,6 +107,7 @@ def test_a_protocol_that_takes_relative_poses_needs_them(root):
         {"pairs": np.zeros((2, 4))},
         {"name": np.zeros((2, 3), np.uint16)},
         {"name": np.zeros((0, 4), np.uint16)},
+        {"name": np.full((2, 4), 707.5)},
         {"name": np.zeros((2, 4), np.uint16), "rel_pose": np.zeros((2, 11))},
         {"name": np.zeros((2, 4), np.uint16), "rel_pose": np.zeros((3, 12))},
     ],
@@ -146,7 +147,18 @@ def test_a_pose_file_without_16_numbers_is_named(root):
 def test_intrinsics_of_another_size_are_refused(root):
     path = folder(root) / "scene0707_00/intrinsic/intrinsic_color.txt"
     np.savetxt(path, np.loadtxt(path) * [[2], [2], [1], [1]])
-    with pytest.raises(ValueError, match=r"intrinsic_color\.txt: its centre .* is no centre of 960 x 640 px"):
+    with pytest.raises(
+        ValueError, match=r"intrinsic_color\.txt: the camera's centre .* is no centre of 960 x 640 px"
+    ):
+        opened(root, "roma").read(0)
+
+
+def test_a_relative_pose_that_is_not_finite_is_named(root):
+    path = folder(root) / "test.npz"
+    content = dict(np.load(path))
+    content["rel_pose"][0, 0] = np.nan
+    np.savez(path, **content)
+    with pytest.raises(ValueError, match=r"test\.npz: scene0707_00/0-5: expected a rigid pose"):
         opened(root, "roma").read(0)
 
 

@@ -251,6 +251,17 @@ def test_images_that_are_missing_or_broken_are_told(tmp_path):
         benchmark.read(0)
 
 
+def test_an_image_of_another_size_than_its_camera_is_refused(tmp_path):
+    (tmp_path / LIST).write_text(GOOD)
+    for side, size in (("a", (48, 64)), ("b", (480, 640))):
+        path = tmp_path / f"yfcc100m/reichstag/test/images/{side}.jpg"
+        write_jpg(path, np.zeros((*size, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"b\.jpg: the camera's centre \(32, 24\) is no centre of 640 x 480 px"
+    ):
+        open_benchmark("yfcc", tmp_path).read(0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
