@@ -42,12 +42,12 @@ def lucas_kanade(
     A hidden point keeps its last position and is looked for again, by the patch around it in the frame where
     it was last seen, until ``settings.patience`` frames have passed.
     """
-    frames = [grey(frame) for frame in video]
+    frames: dict[int, np.ndarray] = {}  # those in which somebody may have been seen last
     born = queries[:, 0].long().numpy()
     xy = queries[:, 1:].numpy().astype(np.float32).copy()
     seen = np.full(len(queries), -1)  # the last frame in which each point was visible; -1: not born yet
     tracks, visible = [], []
-    for t, frame in enumerate(frames):
+    for t, frame in enumerate(map(grey, video)):
         for last in np.unique(seen[seen >= max(0, t - 1 - settings.patience)]):
             chosen = np.flatnonzero(seen == last)
             found, good = _follow(frames[last], frame, xy[chosen], settings)
@@ -56,6 +56,8 @@ def lucas_kanade(
             xy[chosen[good]] = found[good]
             seen[chosen[good]] = t
         seen[born == t] = t
+        frames[t] = frame
+        frames.pop(t - 1 - settings.patience, None)
         tracks.append(torch.from_numpy(xy.copy()))
         visible.append(torch.from_numpy(seen == t))
     shown = torch.stack(visible)

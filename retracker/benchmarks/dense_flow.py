@@ -42,11 +42,10 @@ def dis_flow(
         raise ValueError(f"dis_flow: expected frames of {SMALLEST} px or more, got {tuple(video.shape[-2:])}")
     born, xy = queries[:, 0].long(), queries[:, 1:].float()
     visible = born < 0  # nobody is born yet
-    frames = [grey(frame) for frame in video]
     tracks, shown = [], []
-    for t, frame in enumerate(frames):
+    for t, frame in enumerate(map(grey, video)):
         if t > 0:
-            moved, returned = _step(flow, frames[t - 1], frame, xy)
+            moved, returned = _step(flow, grey(video[t - 1]), frame, xy)
             visible = visible & _inside(moved, frame) & (returned < round_trip)
             xy = torch.where((born < t)[:, None], moved, xy)
         visible = visible | (born == t)

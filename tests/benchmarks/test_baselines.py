@@ -1,5 +1,6 @@
 """The baselines do what they claim, in raster pixels."""
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -147,3 +148,13 @@ def test_dense_flow_says_what_it_cannot_do():
         dis_flow(scene(2), query, preset="slow", round_trip=1.0)
     with pytest.raises(ValueError, match="12 px or more, got .8, 112."):
         flow(scene(2, height=8), query)
+
+
+@pytest.mark.parametrize("tracker", [lucas_kanade, flow])
+def test_of_a_long_video_few_frames_are_held_in_grey(tracker):
+    video, query = scene(60), torch.tensor([[0.0, 40.0, 50.0]])
+    tracemalloc.start()
+    tracker(video, query)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * video[0, 0].nbytes  # Lucas-Kanade looks back by 24 frames; in colour a frame is three
