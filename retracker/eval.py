@@ -9,18 +9,20 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import cv2
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from retracker.benchmarks.protocol import Benchmark
+from retracker.benchmarks.protocol import Benchmark, Contestant
 from retracker.benchmarks.ranks import Ranks, all_ranks
 from retracker.benchmarks.results import Results
-from retracker.benchmarks.runner import groups_of, run, standing
+from retracker.benchmarks.runner import Plan, groups_of, run, standing
 from retracker.benchmarks.store import Store
 from retracker.commands.contestants import contestants_of
 from retracker.commands.evaluation import (
@@ -37,6 +39,18 @@ from retracker.commands.standings import overview_directory, publish, publish_ov
 from retracker.configuration import MISTAKES, compose_config, one_line, run_command
 
 INTERRUPTED = 130  # what shells report after Ctrl-C
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """All that is known of an evaluation before its first item."""
+
+    benchmark: Benchmark
+    contestants: Sequence[Contestant]  # the one that all is about is last
+    plan: Plan
+    store: Store
+    worst: int  # items that are drawn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,19 +58,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     with contextlib.nullcontext() if first else contextlib.redirect_stderr(io.StringIO()):
         try:
-            return run_command(command, argv)
+            with all_ranks() as ranks:
+                code = run_command(partial(command, ranks=ranks), argv)
+                # torchrun kills all processes when one ends with an error: the first is to have said its own.
+                ranks.together(lambda: None)
+                return code
         except KeyboardInterrupt:
             sys.stderr.write("error: interrupted; the same command goes on from here\n")
             return INTERRUPTED
 
 
-def command(overrides: Sequence[str]) -> None:
+def command(overrides: Sequence[str], ranks: Ranks) -> None:
     """One benchmark, or all that are found."""
-    with all_ranks() as ranks:
-        if EVERY in overrides:
-            evaluate_all([override for override in overrides if override != EVERY], ranks)
-        else:
-            evaluate(compose_config("eval", overrides), ranks)
+    if EVERY in overrides:
+        evaluate_all([override for override in overrides if override != EVERY], ranks)
+    else:
+        evaluate(compose_config("eval", overrides), ranks)
 
 
 def evaluate_all(overrides: Sequence[str], ranks: Ranks) -> list[Results]:
@@ -65,7 +82,7 @@ def evaluate_all(overrides: Sequence[str], ranks: Ranks) -> list[Results]:
     One that fails does not keep the others from being evaluated; raises ValueError at the end if any did.
     """
     cfg = compose_config("eval", overrides)
-    found, absent = everything(overrides, cfg)
+    found, absent = ranks.together(partial(in_one_line, partial(everything, overrides, cfg)))
     done, failed = [], {}
     for name, of_one in found.items():
         try:
@@ -84,6 +101,14 @@ def evaluate(cfg: DictConfig, ranks: Ranks) -> Results:
 
     Raises ValueError or OSError for a user's mistake: an unknown baseline, a broken file of the benchmark.
     """
+    this = ranks.together(partial(in_one_line, partial(prepared, cfg, ranks)))
+    with this.store, progress_of(this.benchmark, this.contestants, this.plan, ranks) as watch:
+        ranks.together(partial(run, this.benchmark, this.contestants, this.store, this.plan, ranks, watch))
+    return ranks.together(partial(gathered, this, ranks))
+
+
+def prepared(cfg: DictConfig, ranks: Ranks) -> Evaluation:
+    """What is evaluated, and a folder for it, which the first process makes its own."""
     check_keys(cfg)
     torch.set_num_threads(cfg.threads)
     cv2.setNumThreads(cfg.threads)
@@ -93,21 +118,30 @@ def evaluate(cfg: DictConfig, ranks: Ranks) -> Results:
     identity = identity_of(cfg, benchmark, contestants)
     store = Store(directory_of(cfg, contestants[-1], identity), keep_predictions=cfg.save_predictions)
     if ranks.first:
-        ranks.together(partial(store.claim, identity, overwrite=cfg.overwrite))
-    else:
-        ranks.together(lambda: None)
-    with progress_of(benchmark, contestants, plan, ranks) as watch:
-        ranks.together(partial(run, benchmark, contestants, store, plan, ranks, watch))
+        store.claim(identity, overwrite=cfg.overwrite)
+    return Evaluation(benchmark=benchmark, contestants=contestants, plan=plan, store=store, worst=cfg.worst)
+
+
+def gathered(this: Evaluation, ranks: Ranks) -> Results:
+    """What all processes found, which the first one publishes."""
     results = Results(
-        benchmark=benchmark,
-        groups=groups_of(benchmark, plan),
-        standings=[standing(benchmark, contestant, store, plan) for contestant in contestants],
-        of_items=len(benchmark),
+        benchmark=this.benchmark,
+        groups=groups_of(this.benchmark, this.plan),
+        standings=[standing(this.benchmark, one, this.store, this.plan) for one in this.contestants],
+        of_items=len(this.benchmark),
         versions=versions(),
     )
     if ranks.first:
-        publish(results, contestants[-1], plan, store.directory, cfg.worst)
+        publish(results, this.contestants[-1], this.plan, this.store.directory, this.worst)
     return results
+
+
+def in_one_line(work: Callable[[], Done]) -> Done:
+    """Do it; any mistake of the user's, Hydra's words for it among them, becomes a ValueError."""
+    try:
+        return work()
+    except MISTAKES as error:
+        raise ValueError(one_line(error)) from None
 
 
 if __name__ == "__main__":

@@ -20,7 +20,15 @@ cd "$here"
 
 GPUS=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')
 PROCESSES="${RETRACKER_PROCESSES:-$((GPUS > 0 ? GPUS : $(nproc)))}"
-EVALUATE=(-m retracker.eval benchmark=all "ckpt=$CKPT" "data_root=$DATA_ROOT" "$@")
+if [[ ! "$PROCESSES" =~ ^[1-9][0-9]*$ ]]; then
+    echo "RETRACKER_PROCESSES: expected a number of processes, got '$PROCESSES'" >&2
+    exit 2
+fi
+quoted() { # a path may have spaces, commas and all else that means something in Hydra's grammar
+    local quote="'" escaped="\\'"
+    echo "'${1//$quote/$escaped}'"
+}
+EVALUATE=(-m retracker.eval benchmark=all "ckpt=$(quoted "$CKPT")" "data_root=$(quoted "$DATA_ROOT")" "$@")
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 if ((PROCESSES == 1)); then
     exec "$PYTHON" "${EVALUATE[@]}"

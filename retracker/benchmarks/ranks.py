@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch.distributed as dist
 
 PATIENCE = timedelta(days=7)  # one process may have all the long videos
+Done = TypeVar("Done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +29,16 @@ class Ranks:
         """This process's items. Every item is in one share: nothing is padded, nothing done twice."""
         return indices[self.rank :: self.world_size]
 
-    def together(self, work: Callable[[], None]) -> None:
-        """Do this process's work and wait for the others'.
+    def together(self, work: Callable[[], Done]) -> Done:
+        """What this process's work returns, once the others have done theirs.
 
         Raises ValueError in all of them if it was a mistake of the user's (ValueError, OSError) in one.
         """
         if self.world_size == 1:
-            work()
-            return
-        error = None
+            return work()
+        done, error = None, None
         try:
-            work()
+            done = work()
         except (ValueError, OSError) as mistake:
             error = str(mistake)
         told: list[str | None] = [None] * self.world_size
@@ -45,6 +46,7 @@ class Ranks:
         mistakes = [words for words in told if words is not None]
         if mistakes:
             raise ValueError(mistakes[0])
+        return done
 
 
 ALONE = Ranks(rank=0, world_size=1)

@@ -1,5 +1,6 @@
 """Run contestants over the items of a benchmark: in parallel, to be gone on with, and always the same."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -142,7 +143,8 @@ def draw_worst(
     indices = {benchmark.item_name(index): index for index in plan.indices}
     ranks = {name: scores[name][benchmark.ranked_by] for name in indices}
     known = sorted((name for name in indices if not np.isnan(ranks[name])), key=ranks.__getitem__)
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # there may be pictures of a run of fewer items
+    folder.mkdir(parents=True)
     paths = []
     for place, name in enumerate(known[:count], start=1):
         item = benchmark.read(indices[name])

@@ -1,18 +1,21 @@
 """What a run has done so far, item by item on disk, so that a run that was killed goes on where it stopped.
 
-<directory>/run.json                         what is evaluated, by which code, in which versions
+<directory>/run.json                         what is evaluated, by whom, by which code, in which versions
+<directory>/.lock                            held while a run writes here
 <directory>/items/<contestant>/00042.json    scores of one item; written whole or not at all
 <directory>/predictions/<contestant>/...     answers as .npz, where they are asked for
 <directory>/timing/rank0.jsonl               the only thing that differs between two equal runs
 """
 
+import errno
+import fcntl
 import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -34,21 +37,35 @@ class Record:
 
 
 class Store:
-    """The folder of one run."""
+    """The folder of one run. Left as a context, it may be claimed by another."""
 
     def __init__(self, directory: Path, *, keep_predictions: bool) -> None:
         self.directory, self.keep_predictions = directory, keep_predictions
+        self._lock: IO | None = None
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def claim(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """Make the folder this run's own; what an equal run left is taken over.
 
-        Raises ValueError if it holds another run's results, unless they may be overwritten.
+        Runs with other contestants are equal if those that both have are, as nobody's numbers depend on
+        who else competes. Raises ValueError if another run is writing, or wrote other results, unless these
+        may be overwritten.
         """
+        self._hold()
         told = self.directory / "run.json"
         wanted = json.loads(json.dumps(identity))
-        if told.exists():
+        if told.exists() and not overwrite:
             found = _content(told) or {}
-            if found != wanted and not overwrite:
+            wanted["contestants"] = {**found.get("contestants", {}), **wanted.get("contestants", {})}
+            found["contestants"] = {**wanted["contestants"], **found.get("contestants", {})}
+            if found != wanted:
                 raise ValueError(
                     f"{self.directory}: holds the results of another evaluation "
                     f"({_difference(found, wanted)}); give another paths.output_dir, or overwrite=true"
@@ -60,6 +77,20 @@ class Store:
             unfinished.unlink(missing_ok=True)
         with replacing(told) as path:
             path.write_text(json.dumps(wanted, indent=2) + "\n")
+
+    def _hold(self) -> None:
+        """Keep others from writing here until this is left, or the process ends in whatever way."""
+        if self._lock is not None:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.directory / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                return  # a file system without locks
+            self._lock.close()
+            raise ValueError(f"{self.directory}: another run is writing here; wait for its end") from error
 
     def record(self, contestant: str, index: int) -> Record | None:
         """What was kept of an item; None if nothing, or not all that is asked for now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
@@ -10,9 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from retracker.benchmarks.protocol import Benchmark, Contestant
 from retracker.benchmarks.rotations import rotated
 from retracker.commands.methods import UNTRAINED, checkpoint_sha256
+from retracker.commands.provenance import code_digest, file_digest
 from retracker.configuration import config_dir
 
+KINDS = ("tracker", "matcher")
 NOT_TOLD = ("_partial_", "device", "cache_dir")  # where it runs is no part of what it is
+DIGITS = 16  # of the digest of a file or folder that a setting names
 OF_UNTRAINED = ("model", "pretrained", "seed")  # a checkpoint carries its own
 
 
@@ -30,12 +34,38 @@ def contestant_of(node: DictConfig) -> Contestant:
 
 
 def settings_of(node: DictConfig) -> dict[str, Any]:
-    """All that a contestant was built from; its checkpoint by content, not by name."""
+    """All that a contestant was built from; files by name and content, not by where they lie."""
     settings = OmegaConf.to_container(node.method, resolve=True)
     trained = "ckpt" in settings and settings["ckpt"] != UNTRAINED
     left_out = (*NOT_TOLD, *(OF_UNTRAINED if trained else ()))
     told = {key: value for key, value in settings.items() if key not in left_out}
-    return told | ({"sha256": checkpoint_sha256(settings["ckpt"])} if trained else {})
+    if trained:
+        told |= {"ckpt": Path(settings["ckpt"]).name, "sha256": checkpoint_sha256(settings["ckpt"])}
+    return {key: placeless(value) for key, value in told.items()}
+
+
+def placeless(value: Any) -> Any:
+    """A setting; of a path only its last part, and a digest of what lies there."""
+    path = Path(value) if isinstance(value, str) and "/" in value else None
+    if path is None or not path.exists():
+        return value
+    digest = code_digest(path) if path.is_dir() else file_digest(path)
+    return f"{path.name}, sha256 {digest[:DIGITS]}"
+
+
+def named_baselines(cfg: DictConfig, kind: str) -> list[str] | None:
+    """Those of ``cfg.baselines`` that are of a kind, where both kinds are evaluated; None: the usual ones.
+
+    Raises ValueError for a name that neither kind has.
+    """
+    if not cfg.baselines:  # the usual ones, or none at all
+        return None if cfg.baselines is None else []
+    known = {each: sorted(path.stem for path in (config_dir() / each).glob("*.yaml")) for each in KINDS}
+    for name in cfg.baselines:
+        if not any(name in names for names in known.values()):
+            there = "; ".join(f"{each}s: {', '.join(names)}" for each, names in known.items())
+            raise ValueError(f"baselines: there is no {name!r}; there are {there}")
+    return [name for name in cfg.baselines if name in known[kind]] or None
 
 
 def node_of(name: str, kind: str, cfg: DictConfig) -> DictConfig:

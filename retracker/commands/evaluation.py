@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from types import MappingProxyType, UnionType
 from typing import Any
 
 import numpy as np
+from hydra.utils import get_class
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -20,6 +22,7 @@ from retracker.benchmarks.protocol import Benchmark, Contestant
 from retracker.benchmarks.ranks import Ranks
 from retracker.benchmarks.runner import Plan, Watcher
 from retracker.benchmarks.store import slug
+from retracker.commands.contestants import named_baselines
 from retracker.commands.provenance import versions
 from retracker.configuration import compose_config, config_dir
 
@@ -73,8 +76,17 @@ def everything(
             continue
         if common.paths.output_dir is not None:
             cfg.paths.output_dir = f"{common.paths.output_dir}/{name}"
-        found[name] = cfg
+        found[name] = suited(cfg)
     return found, absent
+
+
+def suited(cfg: DictConfig) -> DictConfig:
+    """One of many benchmarks: baselines of its kind, and on pairs of images nothing that is for videos."""
+    kind = get_class(cfg.benchmark._target_).kind
+    changed = {"baselines": named_baselines(cfg, kind)}
+    if kind == "matcher":
+        changed |= {"rotations": [0], "check_independence": False}
+    return OmegaConf.merge(cfg, changed)
 
 
 def plan_of(cfg: DictConfig, benchmark: Benchmark) -> Plan:
@@ -96,6 +108,8 @@ def plan_of(cfg: DictConfig, benchmark: Benchmark) -> Plan:
 def identity_of(cfg: DictConfig, benchmark: Benchmark, contestants: Sequence[Contestant]) -> dict[str, Any]:
     """All that the record of an item depends on."""
     told = OmegaConf.to_container(cfg.benchmark, resolve=True)
+    if "root" in told and "://" not in told["root"]:
+        told["root"] = os.path.abspath(told["root"])
     return {
         "benchmark": told,
         "protocol": dict(benchmark.protocol),
@@ -108,12 +122,18 @@ def identity_of(cfg: DictConfig, benchmark: Benchmark, contestants: Sequence[Con
 
 
 def directory_of(cfg: DictConfig, chosen: Contestant, identity: dict[str, Any]) -> Path:
-    """Where results are kept: the folder that was asked for, else one named after all that they depend on."""
+    """Where results are kept: the folder that was asked for, else one named after all that those of the
+    chosen contestant depend on, so that baselines may join it later."""
     if cfg.paths.output_dir is not None:
         return Path(cfg.paths.output_dir)
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
+    digest = digest_of({**identity, "contestants": dict(chosen.settings)})
     who = Path(cfg.ckpt).stem if "ckpt" in chosen.settings else chosen.name
     return Path(cfg.outputs) / cfg.name / f"{slug(who)}-{digest}"
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """A few letters that tell one content from another."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """ReTracker as a contestant: the net that a checkpoint names, as a plain tracker or matcher."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from retracker import checkpoint
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
+from retracker.commands.provenance import file_digest
 from retracker.geometry.coords import rescale
 from retracker.inference.clip import track
 from retracker.inference.frames import working_size
@@ -24,7 +24,6 @@ from retracker.inference.pair import Matches, match
 
 UNTRAINED = "untrained"
 PRECISIONS = MappingProxyType({"fp32": False, "bf16": True})  # whether autocast is on
-BLOCK = 2**20  # bytes of a checkpoint read at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +118,7 @@ def checkpoint_sha256(ckpt: str) -> str:
     """What tells a net by content, not by name: the digest of its file; of an untrained one, that it is."""
     if ckpt == UNTRAINED:
         return UNTRAINED
-    digest = hashlib.sha256()
-    with checkpoint.resolve(ckpt).open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(checkpoint.resolve(ckpt))
 
 
 # Several benchmarks in a row ask for the same net; of each kind the last one is kept.

@@ -12,7 +12,7 @@ LIBRARIES = ("retracker", "torch", "numpy", "opencv-python-headless", "pillow", 
 
 def versions() -> dict[str, str]:
     """A digest of ReTracker's code, and the versions of Python and of the libraries that are installed."""
-    found = {"code": code_digest(), "python": platform.python_version()}
+    found = {"code": code_digest(Path(retracker.__file__).parent), "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)
@@ -21,10 +21,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def code_digest() -> str:
-    """Of all source files of the package: it changes whenever any of them does."""
-    package = Path(retracker.__file__).parent
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(folder: Path) -> str:
+    """Of all of a folder's source files: it changes whenever any of them does."""
     digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

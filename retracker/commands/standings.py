@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from retracker.benchmarks import published, report
@@ -13,6 +13,7 @@ from retracker.benchmarks.protocol import Contestant
 from retracker.benchmarks.results import Results, as_json
 from retracker.benchmarks.runner import Plan, draw_worst
 from retracker.benchmarks.store import slug
+from retracker.commands.evaluation import digest_of
 from retracker.media.files import replacing
 
 TABLE_WIDTH = 120  # columns, where standard output is a file and has no width of its own
@@ -33,7 +34,7 @@ def publish(results: Results, chosen: Contestant, plan: Plan, directory: Path, w
     scores = results.standings[-1].scores
     drawn = draw_worst(results.benchmark, chosen, plan, scores, worst, directory / "worst") if worst else []
     for path in [directory / "results.json", *drawn]:
-        console.print(path, soft_wrap=True, highlight=False)
+        console.print(path, soft_wrap=True, highlight=False, markup=False)
 
 
 def publish_overview(
@@ -50,18 +51,25 @@ def publish_overview(
         console.print(table)
         with replacing(directory / "overview.md") as path:
             path.write_text(markdown)
-        console.print(directory / "overview.md", soft_wrap=True, highlight=False)
+        console.print(directory / "overview.md", soft_wrap=True, highlight=False, markup=False)
     for name, needs in absent.items():
-        console.print(f"{name}: not in {data_root} ({' or '.join(needs)})", soft_wrap=True, highlight=False)
+        console.print(
+            f"{name}: not in {data_root} ({' or '.join(needs)})",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
     for name, mistake in failed.items():
         sys.stderr.write(f"{name}: {mistake}\n")
 
 
 def overview_directory(cfg: DictConfig) -> Path:
-    """Where the table of all benchmarks is written."""
+    """Where the table of all benchmarks is written: each configuration has its own."""
     if cfg.paths.output_dir is not None:
         return Path(cfg.paths.output_dir)
-    return Path(cfg.outputs) / "eval_all" / slug(Path(cfg.ckpt).stem)
+    configured = OmegaConf.to_container(cfg, resolve=True)
+    del configured["paths"]  # which has the time
+    return Path(cfg.outputs) / "eval_all" / f"{slug(Path(cfg.ckpt).stem)}-{digest_of(configured)}"
 
 
 def terminal() -> Console:

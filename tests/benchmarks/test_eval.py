@@ -3,18 +3,21 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net, save_safetensors
+from retracker.commands.evaluation import suited
 from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.eval import main
@@ -26,8 +29,8 @@ DEPENDS_ON_THE_DAY = ("timing", "timing.json")  # all that may differ between tw
 
 @pytest.fixture(scope="module")
 def davis(tmp_path_factory):
-    """A folder of benchmarks that has one: DAVIS, of six short clips in the public structure."""
-    clips = Synthetic(6, "medium", num_frames=6, num_points=5, size=64, seed=3)
+    """A folder of benchmarks that has one: DAVIS, of five short clips in the public structure."""
+    clips = Synthetic(5, "medium", num_frames=4, num_points=3, size=64, seed=3)
     root = tmp_path_factory.mktemp("benchmarks")
     (root / "tapvid_davis").mkdir()
     (root / "tapvid_davis/tapvid_davis.pkl").write_bytes(
@@ -93,12 +96,14 @@ def whole(davis, net, tmp_path_factory):
 def test_the_command_scores_everybody_and_writes_its_files(whole):
     content = json.loads((whole / "results.json").read_text())
     assert list(content["contestants"]) == ["stay", "lucas_kanade", "ReTracker"]
-    assert {len(of_one["items"]) for of_one in content["contestants"].values()} == {6}
+    assert {len(of_one["items"]) for of_one in content["contestants"].values()} == {5}
     assert content["protocol"]["query_mode"] == "first"
-    assert len(content["contestants"]["ReTracker"]["settings"]["sha256"]) == 64
+    settings = content["contestants"]["ReTracker"]["settings"]
+    assert len(settings["sha256"]) == 64 and settings["ckpt"] == "net.safetensors"
+    assert str(whole.parent) not in (whole / "results.json").read_text()  # nor any path of this machine
     assert {"code", "torch", "numpy"} <= set(content["versions"])
     assert all(word in (whole / "table.md").read_text() for word in ("AJ", "delta_avg", "OA", "CoTracker3"))
-    assert len(list((whole / "predictions/ReTracker").glob("*.npz"))) == 6
+    assert len(list((whole / "predictions/ReTracker").glob("*.npz"))) == 5
     [worst] = (whole / "worst").iterdir()
     assert probe(worst).height >= 256
     assert (whole / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -107,12 +112,7 @@ def test_the_command_scores_everybody_and_writes_its_files(whole):
 def test_the_table_is_printed_beside_published_numbers(davis, net, tmp_path, capsys):
     assert evaluate(davis, net, tmp_path, "limit=1", "baselines=[stay]", "worst=0") == 0
     shown = capsys.readouterr().out
-    assert all(word in shown for word in ("stay", "ReTracker", "Track-On-R", "1 of 6", "results.json"))
-
-
-def test_the_same_again_gives_identical_files(whole, davis, net, tmp_path):
-    assert evaluate(davis, net, tmp_path, "save_predictions=true", "worst=1") == 0
-    assert files(tmp_path) == files(whole)
+    assert all(word in shown for word in ("stay", "ReTracker", "Track-On-R", "1 of 5", "results.json"))
 
 
 def test_two_processes_give_the_same_numbers_as_one(whole, davis, net, tmp_path):
@@ -131,7 +131,7 @@ def test_killed_and_started_again_it_gives_the_same(whole, davis, net, tmp_path)
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
     done = {path.name: path.stat().st_mtime_ns for path in items.glob("0*.json")}
-    assert 2 <= len(done) < 6 and not (tmp_path / "results.json").exists()
+    assert 2 <= len(done) < 5 and not (tmp_path / "results.json").exists()
     assert evaluate(davis, net, tmp_path, "save_predictions=true", "worst=1") == 0
     assert files(tmp_path) == files(whole)
     assert {name: (items / name).stat().st_mtime_ns for name in done} == done  # they were not done again
@@ -142,66 +142,117 @@ def environment():
     return {**os.environ, "PYTHONPATH": python_path, "OMP_NUM_THREADS": "1"}
 
 
-def test_the_folder_is_named_after_all_that_the_numbers_depend_on(davis, net, tmp_path):
-    for override in ("image_size=64", "image_size=64", "image_size=48"):
-        common = [f"data_root={davis}", f"ckpt={net}", "device=cpu", "limit=1", "worst=0", "baselines=[]"]
-        assert main(["benchmark=tapvid_davis", *common, override, f"outputs={tmp_path}"]) == 0
+def quickly(root, *overrides, net="nobody asks for it"):
+    """A run of one clip without a net."""
+    few = ["limit=1", "worst=0", "tracker=lucas_kanade", f"data_root={root}", f"ckpt={net}"]
+    return main(["benchmark=tapvid_davis", *few, *overrides])
+
+
+def test_the_folder_is_named_after_all_that_the_numbers_depend_on(davis, tmp_path):
+    for window in (21, 21, 15):
+        window = f"tracker.method.settings.window={window}"
+        assert quickly(davis, "baselines=[]", window, f"outputs={tmp_path}") == 0
     assert len(list((tmp_path / "eval_tapvid_davis").iterdir())) == 2
 
 
-def test_every_benchmark_that_is_found_is_evaluated_and_shown_in_one_table(davis, net, tmp_path, capsys):
-    common = [
-        f"data_root={davis}",
-        f"ckpt={net}",
-        "image_size=48",
-        "device=cpu",
-        f"paths.output_dir={tmp_path}",
+def test_baselines_may_join_later(davis, tmp_path):
+    for baselines in ("[]", "[stay]", "[dis_flow]"):
+        assert quickly(davis, f"baselines={baselines}", f"outputs={tmp_path}") == 0
+    [folder] = (tmp_path / "eval_tapvid_davis").iterdir()
+    assert len((folder / "timing/rank0.jsonl").read_text().splitlines()) == 3  # each was asked once
+    assert list(json.loads((folder / "results.json").read_text())["contestants"]) == [
+        "dis_flow",
+        "lucas_kanade",
     ]
-    assert main(["benchmark=all", *common, "baselines=[stay]", "limit=1", "worst=0", "quick=true"]) == 0
-    shown = capsys.readouterr().out
-    overview = (tmp_path / "overview.md").read_text()
+
+
+def test_among_processes_the_broken_are_named_and_the_others_evaluated(davis, tmp_path):
+    """Item 1 of Kinetics is broken, which only the second process reads."""
+    root, out = tmp_path / "root", tmp_path / "out"
+    shutil.copytree(davis, root)
+    for folder in ("robotap", "tapvid_kinetics"):
+        (root / folder).mkdir()
+    (root / "robotap/robotap_split0.pkl").write_bytes(b"\x80\x04half a pickle")
+    clip = public(Synthetic(1, "easy", num_frames=3, num_points=2, size=64, seed=0)[0])
+    whole, broken = ([cv2.imencode(".jpg", frame)[1].tobytes() for frame in clip["video"]] for _ in range(2))
+    broken[1] = b"no picture"
+    kinetics = [{**clip, "video": whole}, {**clip, "video": broken}]
+    (root / "tapvid_kinetics/0000_of_0010.pkl").write_bytes(pickle.dumps(kinetics))
+    words = ["benchmark=all", "tracker=stay", "baselines=[]", "limit=2", "worst=0", "quick=true"]
+    command = launched(root, "nobody asks for it", out, *words, processes=2)
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert ended.returncode != 0
     for name in ("tapvid_davis", "tapvid_davis_strided", "synthetic_val"):
-        assert (tmp_path / name / "results.json").exists()
-    assert "TAP-Vid DAVIS, strided" in overview and "TAP-Vid DAVIS, first" in overview
-    assert "robotap" in shown and "robotap_split*.pkl" in shown.replace(
-        "\n", ""
-    )  # what was looked for in vain
+        assert (out / name / "results.json").exists()
+        assert compose_title(out / name) in (out / "overview.md").read_text()
+    assert not (out / "robotap").exists() and not (out / "tapvid_kinetics/results.json").exists()
+    assert "kubric/valid" in ended.stdout and "hpatches-sequences-release/[iv]_*" in ended.stdout  # in vain
+    mistakes = ended.stderr.split("error: ")[0]  # what torchrun has to say comes after it
+    assert [name for name in ("robotap_split0.pkl", "0000_of_0010.pkl") if name not in mistakes] == []
+    assert "robotap, tapvid_kinetics, tapvid_kinetics_strided: could not be evaluated" in ended.stderr
+    assert "SIGTERM" not in ended.stderr  # nobody was killed before the end of its words
 
 
-def test_a_broken_benchmark_does_not_keep_others_from_being_evaluated(net, tmp_path, capfd):
-    (tmp_path / "tapvid_davis").mkdir()
-    (tmp_path / "tapvid_davis/tapvid_davis.pkl").write_bytes(b"\x80\x04half a pickle")
-    common = [
-        f"data_root={tmp_path}",
-        f"ckpt={net}",
-        "image_size=48",
-        "device=cpu",
-        "baselines=[]",
-        "limit=1",
-    ]
-    assert main(["benchmark=all", *common, "worst=0", f"paths.output_dir={tmp_path / 'out'}"]) == 2
-    captured = capfd.readouterr()
-    assert "tapvid_davis.pkl" in captured.err and "Traceback" not in captured.err
-    assert (tmp_path / "out/synthetic_val/results.json").exists()
-    assert not (tmp_path / "out/tapvid_davis").exists()  # nothing half-written
+def compose_title(folder):
+    """What tables call a benchmark."""
+    return json.loads((folder / "results.json").read_text())["title"]
+
+
+def test_with_all_benchmarks_each_takes_what_is_for_its_kind():
+    common = ["rotations=[0,1]", "check_independence=true"]
+
+    def composed(benchmark, baselines):
+        return suited(compose_config("eval", [f"benchmark={benchmark}", f"baselines={baselines}", *common]))
+
+    both = "[stay,sift,retracker]"
+    videos, pairs = composed("tapvid_davis", both), composed("yfcc", both)
+    assert (videos.baselines, pairs.baselines) == (["stay", "retracker"], ["sift", "retracker"])
+    assert videos.check_independence and not pairs.check_independence
+    assert (videos.rotations, pairs.rotations) == ([0, 1], [0])
+    assert composed("hpatches", "[stay]").baselines is None  # the usual ones
+    assert composed("hpatches", "[]").baselines == []
+    with pytest.raises(ValueError, match="there is no 'raft'; there are trackers: .*; matchers: aliked"):
+        composed("tapvid_davis", "[stay,raft]")
+
+
+def test_paths_are_told_to_hydra_whatever_is_in_them(tmp_path):
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin/python"
+    stub.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 0 || printf "%s\\n" "$@"\n')
+    stub.chmod(0o755)
+    shutil.copy(ROOT / "setup.py", tmp_path / ".retracker-installed")
+    names = "it's my net,a=1 {2}.ckpt", "2024"
+    told = {**os.environ, "RETRACKER_VENV": str(tmp_path), "RETRACKER_PROCESSES": "1"}
+    script = ["bash", str(ROOT / "scripts/evaluate.sh")]
+    said = subprocess.run([*script, *names, "limit=1"], env=told, capture_output=True, text=True, check=True)
+    module, benchmark, *overrides = said.stdout.splitlines()[1:]
+    cfg = compose_config("eval", overrides)
+    assert (module, benchmark) == ("retracker.eval", "benchmark=all")
+    assert (cfg.ckpt, cfg.data_root, cfg.limit) == (*names, 1)
+    told["RETRACKER_PROCESSES"] = "two"
+    said = subprocess.run([*script, *names], env=told, capture_output=True, text=True)
+    assert (said.returncode, said.stderr) == (
+        2,
+        "RETRACKER_PROCESSES: expected a number of processes, got 'two'\n",
+    )
 
 
 def test_points_are_asked_for_alone_where_that_is_wanted(davis, net, tmp_path):
     independence = ["check_independence=true", "independence.videos=2", "independence.points=2"]
-    assert evaluate(davis, net, tmp_path, *independence, "baselines=[]", "worst=0") == 0
+    assert evaluate(davis, net, tmp_path, *independence, "baselines=[]", "worst=0", "limit=2") == 0
     told = json.loads((tmp_path / "results.json").read_text())["contestants"]["ReTracker"]["independence"]
     assert told == {"largest_px_at_256": 0.0, "videos": 2, "points_of_each": 2, "passed": True}
 
 
-def test_rotations_are_part_of_the_name(davis, net, tmp_path):
-    assert evaluate(davis, net, tmp_path, "rotations=[0,1]", "limit=1", "baselines=[]", "worst=0") == 0
-    assert list(json.loads((tmp_path / "results.json").read_text())["contestants"]) == [
-        "ReTracker x 2 rotations"
-    ]
+def test_rotations_are_part_of_the_name(davis, tmp_path):
+    assert quickly(davis, "rotations=[0,1]", "baselines=[]", f"paths.output_dir={tmp_path}") == 0
+    [name] = json.loads((tmp_path / "results.json").read_text())["contestants"]
+    assert name == "lucas_kanade x 2 rotations"
 
 
-def test_strided_queries_have_baselines_too(davis, net, tmp_path):
-    assert evaluate(davis, net, tmp_path, "benchmark.query_mode=strided", "limit=1", "worst=0") == 0
+def test_strided_queries_have_baselines_too(davis, tmp_path):
+    strided = ["benchmark.query_mode=strided", "tracker=stay", f"paths.output_dir={tmp_path}"]
+    assert quickly(davis, *strided) == 0
     assert "lucas_kanade" in json.loads((tmp_path / "results.json").read_text())["contestants"]
 
 
@@ -251,13 +302,9 @@ def test_an_output_directory_that_is_a_file_is_refused_before_the_work(
     assert "taken" in captured.err and captured.err.strip().count("\n") == 0, captured.err
 
 
-def test_a_folder_with_other_results_is_refused_by_what_differs(davis, net, tmp_path, capfd):
-    assert evaluate(davis, net, tmp_path, "baselines=[]", "limit=1", "worst=0") == 0
-    assert evaluate(davis, net, tmp_path, "baselines=[]", "limit=1", "worst=0", "precision=bf16") == 2
-    assert "precision: there" in capfd.readouterr().err
-    assert (
-        evaluate(
-            davis, net, tmp_path, "baselines=[]", "limit=1", "worst=0", "precision=bf16", "overwrite=true"
-        )
-        == 0
-    )
+def test_a_folder_with_other_results_is_refused_by_what_differs(davis, tmp_path, capfd):
+    out = f"paths.output_dir={tmp_path}"
+    assert quickly(davis, out) == 0
+    assert quickly(davis, out, "threads=2") == 2
+    assert "threads: there 1, now 2" in capfd.readouterr().err
+    assert quickly(davis, out, "threads=2", "overwrite=true") == 0

@@ -149,6 +149,32 @@ def test_another_evaluation_is_refused_by_what_differs_unless_it_may_be_overwrit
     assert store.record("stays", 0) is None
 
 
+def test_contestants_may_join_a_folder_but_not_change_in_it(tmp_path):
+    def claim(**contestants):
+        with Store(tmp_path, keep_predictions=False) as store:
+            store.claim({"threads": 1, "contestants": contestants}, overwrite=False)
+
+    claim(ours={"size": 1})
+    claim(ours={"size": 1}, stay={})
+    claim(lucas={"window": 3})
+    assert json.loads((tmp_path / "run.json").read_text())["contestants"] == {
+        "ours": {"size": 1},
+        "stay": {},
+        "lucas": {"window": 3},
+    }
+    with pytest.raises(ValueError, match="contestants.ours.size: there 1, now 2"):
+        claim(ours={"size": 2})
+
+
+def test_a_folder_is_of_one_run_at_a_time(tmp_path):
+    first, second = (Store(tmp_path, keep_predictions=False) for _ in range(2))
+    with first:
+        first.claim({}, overwrite=False)
+        with pytest.raises(ValueError, match="another run is writing here"):
+            second.claim({}, overwrite=True)
+    second.claim({}, overwrite=False)
+
+
 def test_a_tracker_whose_points_depend_on_each_other_is_found_out(tmp_path):
     plan = Plan(indices=range(5), alone=[0, 4], points_alone=2)
     told = complete(toys(), [contestant(), contestant(leans, "leans")], tmp_path, plan)["contestants"]
@@ -220,6 +246,8 @@ def test_the_worst_are_drawn_worst_first(tmp_path):
     paths = draw_worst(benchmark, contestant(), plan, found.scores, 2, tmp_path / "worst")
     assert [path.name for path in paths] == ["01_toy_4.mp4", "02_toy_3.mp4"]
     assert probe(paths[0]).height >= 256
+    draw_worst(benchmark, contestant(), Plan(indices=range(3)), found.scores, 1, tmp_path / "worst")
+    assert [path.name for path in (tmp_path / "worst").iterdir()] == ["01_toy_2.mp4"]  # of this run only
 
 
 def test_numbers_survive_json():
