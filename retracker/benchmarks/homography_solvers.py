@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 FEWEST = 4  # points that a homography needs
+UNSCORED = np.finfo(np.float64).max  # PoseLib's score of no model at all
 Points = Float64[np.ndarray, "M 2"]
 
 
@@ -98,7 +99,9 @@ class PoseLibHomography:
     def __call__(self, points0: Points, points1: Points, threshold_px: float) -> Fit:
         settings = {"max_reproj_error": threshold_px, **self.options}
         matrix, found = importlib.import_module("poselib").estimate_homography(points0, points1, settings)
-        if not found["num_inliers"]:  # then the matrix is whatever lay in memory
+        # Where no sample had a model (all points on a line), it refines whatever lay in memory, even the
+        # truth of the pair before; then the score is still the one that it started with.
+        if not found["num_inliers"] or found["model_score"] >= UNSCORED:
             raise NoHomographyError("poselib found no inlier")
         return Fit(matrix=matrix, inliers=np.array(found["inliers"], bool))
 
@@ -108,7 +111,8 @@ def direct_linear(
 ) -> Float64[np.ndarray, "3 3"]:
     """The weighted direct linear transform: least squares over all matches, wrong ones too.
 
-    It is glue-factory's second estimator, which tells how trustworthy confidences are.
+    It is glue-factory's second estimator, which tells how trustworthy confidences are: kornia's, which did
+    not weight the normalisation (its newest version does).
     Raises NoHomographyError for fewer than four matches with a weight, or where nothing finite fits them.
     """
     if np.count_nonzero(weights > 0) < FEWEST:

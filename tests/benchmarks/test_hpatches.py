@@ -10,7 +10,7 @@ import torch
 from presets import open_benchmark
 from skimage import data
 
-from retracker.benchmarks.homography_solvers import NoHomographyError, direct_linear
+from retracker.benchmarks.homography_solvers import NoHomographyError, PoseLibHomography, direct_linear
 from retracker.benchmarks.protocol import Matched
 from retracker.geometry.coords import rescale
 from retracker.geometry.homography import transform
@@ -257,6 +257,35 @@ def test_the_linear_fit_is_that_of_kornia():
     )[0].numpy()
     ours = direct_linear(points0, points1, weights)
     np.testing.assert_allclose(ours / ours[2, 2], theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_the_normalisation_of_the_linear_fit_has_no_weights():
+    """As kornia had it when glue-factory's numbers were made; the same system, by an SVD of its rows."""
+    kornia = pytest.importorskip("kornia.geometry.epipolar")
+    rng = np.random.default_rng(2)
+    points0, weights = rng.uniform(0, 300, (50, 2)), rng.uniform(0.1, 1, 50)
+    points1 = points0 * 1.2 + rng.normal(size=(50, 2)) * 3
+    (xy0, to0), (xy1, to1) = (
+        [part[0].numpy() for part in kornia.normalize_points(torch.from_numpy(points[None]))]
+        for points in (points0, points1)
+    )
+    rows = []
+    for (x, y), (u, v), weight in zip(xy0, xy1, weights, strict=True):
+        rows.append(np.sqrt(weight) * np.array([0, 0, 0, -x, -y, -1, v * x, v * y, v]))
+        rows.append(np.sqrt(weight) * np.array([x, y, 1, 0, 0, 0, -u * x, -u * y, -u]))
+    theirs = np.linalg.inv(to1) @ np.linalg.svd(np.array(rows))[2][-1].reshape(3, 3) @ to0
+    ours = direct_linear(points0, points1, weights)
+    np.testing.assert_allclose(ours / ours[2, 2], theirs / theirs[2, 2], rtol=1e-6, atol=1e-9)
+
+
+def test_points_on_a_line_have_no_homography_whatever_poselib_did_before():
+    pytest.importorskip("poselib")
+    rng = np.random.default_rng(0)
+    solve, points = PoseLibHomography(options={}), rng.uniform(0, 400, (200, 2))
+    assert solve(points, points * 1.1 + 3, 1.0).inliers.all()
+    line = np.repeat(points[:, :1], 2, axis=1)
+    with pytest.raises(NoHomographyError):
+        solve(line, line * 1.1 + 3, 1.0)
 
 
 def test_a_picture_and_the_arrays_of_an_answer(root, tmp_path):
