@@ -2,9 +2,9 @@
 
 The official codes of LoFTR and SuperGlue give the pixel indices of their matches to whatever intrinsics a
 data set has, half a pixel off where those count from the corner (MegaDepth); and where an image is resized,
-they scale its indices, or its intrinsics by indices, as if both were raster (YFCC enlarged to 1600 px: 0.75 px
-off; RoMa's ScanNet: 0.25 px). Here intrinsics and points are both raster, so that exact correspondences score
-100. On simulated pairs, half of the pose errors change by less than 0.03 degrees.
+they scale indices, or intrinsics that count them, as if they were raster (YFCC enlarged to 1600 px: 0.75 px
+off; RoMa's ScanNet: 0.25 px). Here intrinsics and points are both raster, so that exact correspondences
+score 100. In simulations of both, the median change of a pair's error was 0.02 to 0.03 degrees.
 """
 
 import math
