@@ -90,7 +90,7 @@ class Store:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 return  # a file system without locks
             self._lock.close()
-            raise ValueError(f"{self.directory}: another run is writing here; wait for its end") from error
+            raise ValueError(f"{self.directory}: another run is writing here; wait for its end") from None
 
     def record(self, contestant: str, index: int) -> Record | None:
         """What was kept of an item; None if nothing, or not all that is asked for now."""
