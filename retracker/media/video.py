@@ -19,6 +19,9 @@ from torch import Tensor
 from retracker.media.files import existing_file, replacing
 
 UNKNOWN_FPS = Fraction(25)  # for the rare container that does not say
+# Else the same frames do not always give the same file: x264's vector code for its macroblock tree rounds by
+# where its buffers happen to lie.
+REPEATABLE = "cpu-independent=1"
 CONSTANT_QUALITY = "18"  # x264's scale, lower is better; at 18 most people see no loss
 SEEK_BEHIND = 30  # frames: these are decoded sooner than a key frame is found
 ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "vp9", "mjpeg")  # VP8 hides frames, MPEG-4 packs two in one
@@ -161,7 +164,7 @@ class VideoWriter:
         stream = self._container.add_stream("libx264", rate=self.fps)
         stream.height, stream.width = (side + side % 2 for side in size)
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": CONSTANT_QUALITY, "preset": "medium"}
+        stream.options = {"crf": CONSTANT_QUALITY, "preset": "medium", "x264-params": REPEATABLE}
         context = stream.codec_context
         context.colorspace = context.color_primaries = context.color_trc = BT_709
         context.color_range = LIMITED_RANGE

@@ -27,6 +27,18 @@ def ramp(num_frames, height, width):
     return (40 + 170 * clip).to(torch.uint8)
 
 
+def test_the_same_frames_give_the_same_file(tmp_path):
+    noise = torch.randint(
+        0, 255, (3, 104, 598), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    video = torch.stack([noise[:, t : t + 64, 2 * t : 2 * t + 518] for t in range(30)])
+    written = set()
+    for _ in range(12):  # of ten, one or two differed
+        write_video(tmp_path / "clip.mp4", video, fps=12)
+        written.add((tmp_path / "clip.mp4").read_bytes())
+    assert len(written) == 1
+
+
 @pytest.mark.parametrize("size", [(64, 96), (63, 97)])
 def test_a_written_video_reads_back_with_its_colours(tmp_path, size):
     video = ramp(9, *size)
