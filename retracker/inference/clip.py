@@ -16,6 +16,7 @@ from retracker.inference.slots import GROUP_SIZE, Slots
 from retracker.media.video import count_frames, iterate_video, probe
 from retracker.types import Queries, TensorStruct, where
 
+BLOCK = 128  # frames whose answers are kept in one piece: small ones would keep freed memory in pieces
 LAST_FRAME = 2**31 - 1  # no film is that long, and what is larger may not fit in an integer
 
 Progress = Callable[[], None]  # called after every frame that is done
@@ -127,7 +128,7 @@ def _prepare(
 
 def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress: Progress | None) -> _Rows:
     """Track through frames of the working size, queries in px of that size."""
-    slots, rows, device = Slots(model, GROUP_SIZE), [], _device(model)
+    slots, blocks, device, done = Slots(model, GROUP_SIZE), [], _device(model), 0
     waiting = _Rows(
         tracks=local.xy[None],
         visible=torch.zeros_like(local.frame, dtype=torch.bool)[None],
@@ -136,16 +137,17 @@ def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress
     for t, frame in enumerate(frames):
         for index in (local.frame == t).nonzero()[:, 0].tolist():
             slots.add(index, tuple(local.xy[index].tolist()))
-        row = waiting.map(Tensor.clone)
+        if t % BLOCK == 0:
+            blocks.append(waiting.map(lambda x: x.expand(BLOCK, *x.shape[1:]).clone()))
         if len(slots):  # else nobody is born yet, and nothing need be looked at
-            found = slots.step(model.encode(frame.to(device)[None]))
-            row.tracks[0, found.ids] = found.tracks
-            row.visible[0, found.ids] = found.visible
-            row.confidence[0, found.ids] = found.confidence
-        rows.append(row)
+            found, block, row = slots.step(model.encode(frame.to(device)[None])), blocks[-1], t % BLOCK
+            block.tracks[row, found.ids] = found.tracks
+            block.visible[row, found.ids] = found.visible
+            block.confidence[row, found.ids] = found.confidence
+        done = t + 1
         if progress is not None:
             progress()
-    return rows[0].map(lambda *parts: torch.cat(parts), *rows[1:])
+    return blocks[0].map(lambda *parts: torch.cat(parts)[:done], *blocks[1:])
 
 
 def _extend_backward(
