@@ -1,6 +1,6 @@
 """How homographies between images of a plane are measured: sizes, estimator, corners, thresholds, by preset.
 
-What homographies and the points for the estimator count is the preset's ``pixels``:
+What homographies and the points for the estimator count is the preset's ``official_points``:
 
     indices  the centre of the corner pixel is (0, 0), corners are the corner pixels, up to (width - 1,
              height - 1): D2-Net, RoMa, and those who reproduced LoFTR's numbers
@@ -45,7 +45,7 @@ class HomographyProtocol:
 
     name: str
     image: Resize  # what the matcher is shown; its px are those of all errors, unless unit_side is given
-    pixels: str  # "indices" or "raster": see above
+    official_points: str  # "indices" or "raster": see above
     max_matches: int | None  # that the estimator is given
     choice: str  # "surest" or "random": which of more than those
     solver: HomographySolver
@@ -56,13 +56,14 @@ class HomographyProtocol:
     linear: bool  # also score the weighted linear fit to all matches (glue-factory)
 
     def __post_init__(self) -> None:
-        known = self.pixels in ORIGINS and self.choice in CHOICES and self.failure in FAILURES
+        known = self.official_points in ORIGINS and self.choice in CHOICES and self.failure in FAILURES
         sides = [number for number in (self.max_matches, self.unit_side) if number is not None]
         positive = all(number > 0 for number in (self.threshold_px, *self.auc_px, *sides))
         if not known or not positive or not self.auc_px:
             raise ValueError(
-                f"protocol {self.name}: pixels is {' or '.join(ORIGINS)}, choice {' or '.join(CHOICES)}, "
-                f"failure {' or '.join(FAILURES)}, px and counts are positive; got {self}"
+                f"protocol {self.name}: official_points is {' or '.join(ORIGINS)}, choice "
+                f"{' or '.join(CHOICES)}, failure {' or '.join(FAILURES)}, px and counts are positive; "
+                f"got {self}"
             )
 
     @property
@@ -81,7 +82,7 @@ class HomographyProtocol:
             "threshold_px": self.threshold_px,
             "px_of": unit,
             "matched_image": self.image.describe(),
-            "pixels": self.pixels,
+            "official_points": self.official_points,
             "max_matches": self.max_matches,
             "choice": self.choice,
             "failure": self.failure,
@@ -91,7 +92,7 @@ class HomographyProtocol:
 
     def truth(self, matrix: Float64[Tensor, "3 3"]) -> Float64[Tensor, "3 3"]:
         """The homography of a file in raster px."""
-        return from_indices(matrix) if self.pixels == "indices" else matrix
+        return from_indices(matrix) if self.official_points == "indices" else matrix
 
     def corner_errors(
         self,
@@ -104,9 +105,9 @@ class HomographyProtocol:
 
         ``points`` and ``truth`` are in raster px of those images, whose (height, width) are ``sizes``.
         """
-        origin = ORIGINS[self.pixels]
+        origin = ORIGINS[self.official_points]
         points0, points1 = (xy - origin for xy in points)
-        true = (for_indices(truth) if self.pixels == "indices" else truth).numpy()
+        true = (for_indices(truth) if self.official_points == "indices" else truth).numpy()
         corners = corners_of(sizes[0][1] - 2 * origin, sizes[0][0] - 2 * origin)
         unit = min(sizes[1]) / self.unit_side if self.unit_side else 1.0
         chosen = self._chosen(confidence)
