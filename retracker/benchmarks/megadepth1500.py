@@ -4,7 +4,7 @@
     Undistorted_SfM/0015/images/<name>.jpg
 
 Its intrinsics are COLMAP's, of the stored image in raster pixels. LoFTR's code gives them pixel indices, half
-a pixel less, nevertheless. Depth is not needed.
+a pixel less, nevertheless (see pose_protocol.py). Depth is not needed.
 """
 
 import math
@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 import torch
 
+from retracker.benchmarks.file_camera import FileCamera
 from retracker.benchmarks.pose_protocol import PoseProtocol
 from retracker.benchmarks.posed import PoseBenchmark, PosedPair, checked_pair, motion_between
 from retracker.benchmarks.presence import check_found
@@ -73,12 +74,22 @@ class MegaDepth1500(PoseBenchmark):
         name, (view0, view1) = self.item_name(index), info.pairs[pair]
         where = f"{self.storage.where(f'{self.folder}/{scene}.npz')}: {name}"
         images = [as_video([self.storage.load(path, read_frame)])[0] for path in self._paths(index)]
+        cameras = [
+            FileCamera(
+                intrinsics=torch.from_numpy(info.intrinsics[view].copy()),
+                size=tuple(image.shape[-2:]),
+                turns=0,
+            )
+            for view, image in zip((view0, view1), images, strict=True)
+        ]
         return checked_pair(
             PosedPair(
                 image0=images[0],
                 image1=images[1],
-                intrinsics0=torch.from_numpy(info.intrinsics[view0].copy()),
-                intrinsics1=torch.from_numpy(info.intrinsics[view1].copy()),
+                intrinsics0=cameras[0].intrinsics,
+                intrinsics1=cameras[1].intrinsics,
+                file_camera0=cameras[0],
+                file_camera1=cameras[1],
                 pose_0to1=motion_between(info.poses[view0], info.poses[view1], where),
                 name=name,
             ),

@@ -12,13 +12,12 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from retracker.benchmarks.file_camera import FileCamera
 from retracker.benchmarks.pair_answers import draw_matched, match_arrays
-from retracker.benchmarks.pose_protocol import PoseProtocol, error_key
+from retracker.benchmarks.pose_protocol import PoseProtocol, Solvable, error_key
 from retracker.benchmarks.protocol import Benchmark, Column, Curve, Matched, Matcher, Scores, Summary
 from retracker.benchmarks.resizing import ask_resized
 from retracker.benchmarks.solvers import NoPoseError
-from retracker.geometry.camera import scale_intrinsics
-from retracker.geometry.coords import rescale
 from retracker.metrics.epipolar import precision
 from retracker.metrics.pose import (
     approximate_pose_auc,
@@ -49,6 +48,8 @@ class PosedPair(TensorStruct):
     image1: UInt8[Tensor, "3 H1 W1"]
     intrinsics0: Float64[Tensor, "3 3"]  # to raster px of image0
     intrinsics1: Float64[Tensor, "3 3"]
+    file_camera0: FileCamera
+    file_camera1: FileCamera
     pose_0to1: Float64[Tensor, "4 4"]  # from the camera frame of view 0 to that of view 1; length unknown
     name: str
 
@@ -163,37 +164,33 @@ class PoseBenchmark(Benchmark[PosedPair, Matched], ABC):
         return [of_pair[key] for of_pair in scores.values() for key in keys]
 
     def _distances(self, item: PosedPair, answer: Matched) -> Float64[np.ndarray, " M"]:
-        cameras = (item.intrinsics0.numpy(), item.intrinsics1.numpy())
-        points = (answer.points0.double().numpy(), answer.points1.double().numpy())
-        return self.rules.distances(*points, cameras, item.pose_0to1.numpy())
+        (points0, camera0), (points1, camera1) = self._solvable(item, answer)
+        return self.rules.distances(points0, points1, (camera0, camera1), item.pose_0to1.numpy())
 
     def _errors(self, item: PosedPair, answer: Matched) -> dict[str, Error]:
         """By the key of each run at each threshold."""
-        points, cameras = [], []
-        for image, xy, camera in (
-            (item.image0, answer.points0, item.intrinsics0),
-            (item.image1, answer.points1, item.intrinsics1),
-        ):
-            size = tuple(image.shape[-2:])
-            frame = self.conditions.frame_size(*size)
-            points.append(rescale(xy.double(), size, frame).numpy())
-            cameras.append(scale_intrinsics(camera, size, frame).numpy())
+        views = self._solvable(item, answer)
         return {
-            error_key(threshold, run): self._error(item, points, cameras, chosen, threshold)
+            error_key(threshold, run): self._error(item, views, chosen, threshold)
             for run, chosen in enumerate(self.rules.selections(len(answer.points0)))
             for threshold in self.rules.thresholds_px
         }
 
+    def _solvable(self, item: PosedPair, answer: Matched) -> tuple[Solvable, Solvable]:
+        """Points and camera of both views, as the solver is given them."""
+        sides = (
+            (answer.points0.double(), item.intrinsics0, item.file_camera0, tuple(item.image0.shape[-2:])),
+            (answer.points1.double(), item.intrinsics1, item.file_camera1, tuple(item.image1.shape[-2:])),
+        )
+        view0, view1 = (self.rules.solvable(self.place, *side) for side in sides)
+        return view0, view1
+
     def _error(
-        self,
-        item: PosedPair,
-        points: list[np.ndarray],
-        cameras: list[np.ndarray],
-        chosen: np.ndarray,
-        threshold: float | int,
+        self, item: PosedPair, views: tuple[Solvable, Solvable], chosen: np.ndarray, threshold: float | int
     ) -> Error:
+        (points0, camera0), (points1, camera1) = views
         try:
-            found = self.rules.solver(points[0][chosen], points[1][chosen], tuple(cameras), threshold)
+            found = self.rules.solver(points0[chosen], points1[chosen], (camera0, camera1), threshold)
         except NoPoseError:
             failed = float(self.rules.failure_deg)
             return Error(rotation=failed, translation=failed, inliers=0, solved=False)

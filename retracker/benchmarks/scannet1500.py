@@ -17,11 +17,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from retracker.benchmarks.file_camera import FileCamera
 from retracker.benchmarks.pose_protocol import PoseProtocol
 from retracker.benchmarks.posed import PoseBenchmark, PosedPair, check_camera, checked_pair, motion_between
 from retracker.benchmarks.presence import check_found
 from retracker.data import safe_pickle
-from retracker.data.datasets.scannet import HALF_PIXEL, read_cameras, read_matrix
+from retracker.data.datasets.scannet import HALF_PIXEL, read_intrinsics, read_matrix
 from retracker.data.storage import Storage
 from retracker.geometry.camera import scale_intrinsics
 from retracker.media.image import as_video, read_frame
@@ -54,7 +55,7 @@ class ScanNet1500(PoseBenchmark):
         self.read_camera = {"files": self._filed, "relative": self._relative}[protocol.scannet_cameras]
         if protocol.scannet_cameras == "files":
             self.intrinsics_path = str(folder / "intrinsics.npz")
-            self.intrinsics = self.storage.load(self.intrinsics_path, read_cameras)
+            self.intrinsics = self.storage.load(self.intrinsics_path, read_intrinsics)
         elif self.poses is None:
             raise ValueError(f"{self.where}: has no rel_pose, which protocol {protocol.name} takes")
         self.protocol["cameras"] = protocol.scannet_cameras
@@ -71,13 +72,20 @@ class ScanNet1500(PoseBenchmark):
         scan = str(self.scans / self._scan(index))
         paths = [f"{scan}/color/{frame}.jpg" for frame in self.frames[index, 2:]]
         images = [as_video([self.storage.load(path, read_frame)])[0] for path in paths]
-        cameras, pose_0to1 = self.read_camera(index, [tuple(image.shape[-2:]) for image in images])
+        sizes = [tuple(image.shape[-2:]) for image in images]
+        cameras, pose_0to1 = self.read_camera(index, sizes)
+        raster = [
+            scale_intrinsics(camera.intrinsics + torch.from_numpy(HALF_PIXEL), camera.size, size)
+            for camera, size in zip(cameras, sizes, strict=True)
+        ]
         return checked_pair(
             PosedPair(
                 image0=images[0],
                 image1=images[1],
-                intrinsics0=cameras[0],
-                intrinsics1=cameras[1],
+                intrinsics0=raster[0],
+                intrinsics1=raster[1],
+                file_camera0=cameras[0],
+                file_camera1=cameras[1],
                 pose_0to1=pose_0to1,
                 name=self.item_name(index),
             ),
@@ -90,12 +98,12 @@ class ScanNet1500(PoseBenchmark):
 
     def _filed(
         self, index: int, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[Tensor, "4 4"]]:
+    ) -> tuple[list[FileCamera], Float64[Tensor, "4 4"]]:
         scan = self._scan(index)
         if scan not in self.intrinsics:
             raise ValueError(f"{self.storage.where(self.intrinsics_path)}: has no intrinsics of {scan}")
-        camera = torch.from_numpy(self.intrinsics[scan])
-        check_camera(camera, CALIBRATED, f"{self.storage.where(self.intrinsics_path)}: {scan}")
+        camera = FileCamera(intrinsics=torch.from_numpy(self.intrinsics[scan]), size=CALIBRATED, turns=0)
+        check_camera(camera.intrinsics, CALIBRATED, f"{self.storage.where(self.intrinsics_path)}: {scan}")
         folder = f"{self.scans}/{scan}/pose"
         paths = [f"{folder}/{frame}.txt" for frame in self.frames[index, 2:]]
         back = [self.storage.load(path, read_matrix) for path in paths]
@@ -104,18 +112,18 @@ class ScanNet1500(PoseBenchmark):
                 raise ValueError(f"{self.storage.where(path)}: the camera was lost here, expected its pose")
         pose0, pose1 = (np.linalg.inv(matrix) for matrix in back)
         motion = motion_between(pose0, pose1, f"{self.storage.where(folder)}: {self.item_name(index)}")
-        return [scale_intrinsics(camera, CALIBRATED, size) for size in sizes], motion
+        return [camera for _ in sizes], motion
 
     def _relative(
         self, index: int, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[list[Float64[Tensor, "3 3"]], Float64[Tensor, "4 4"]]:
+    ) -> tuple[list[FileCamera], Float64[Tensor, "4 4"]]:
         path = f"{self.scans}/{self._scan(index)}/intrinsic/intrinsic_color.txt"
-        camera = torch.from_numpy(self.storage.load(path, read_matrix)[:3, :3] + HALF_PIXEL)
+        intrinsics = torch.from_numpy(self.storage.load(path, read_matrix)[:3, :3].copy())
         for size in sizes:
-            check_camera(camera, size, self.storage.where(path))
+            check_camera(intrinsics, size, self.storage.where(path))
         pose_0to1 = torch.eye(4, dtype=torch.float64)
         pose_0to1[:3] = torch.from_numpy(self.poses[index])
-        return [camera for _ in sizes], pose_0to1
+        return [FileCamera(intrinsics=intrinsics, size=size, turns=0) for size in sizes], pose_0to1
 
 
 def read_pairs(path: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 import torch
 
+from retracker.benchmarks.file_camera import FileCamera
 from retracker.benchmarks.pose_protocol import PoseProtocol
 from retracker.benchmarks.posed import PoseBenchmark, PosedPair, check_camera
 from retracker.benchmarks.presence import check_found, found
@@ -75,6 +76,8 @@ class YFCC(PoseBenchmark):
             image1=image1,
             intrinsics0=intrinsics0,
             intrinsics1=intrinsics1,
+            file_camera0=_as_listed(pair.view0, image0),
+            file_camera1=_as_listed(pair.view1, image1),
             pose_0to1=relative_pose(turned0, turned1 @ moved),
             name=self.item_name(index),
         )
@@ -98,3 +101,9 @@ class YFCC(PoseBenchmark):
             places = ", ".join(folders)
             raise FileNotFoundError(f"{self.storage.where('')}: has no {first} in any of {places}")
         return there[0]
+
+
+def _as_listed(view: ListedView, upright: torch.Tensor) -> FileCamera:
+    return FileCamera(
+        intrinsics=torch.from_numpy(view.intrinsics), size=tuple(upright.shape[-2:]), turns=view.turns
+    )

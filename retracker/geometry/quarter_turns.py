@@ -13,7 +13,7 @@ def turn_image(image: UInt8[Tensor, "C H W"], turns: int) -> UInt8[Tensor, "C hi
 
 
 def turn_intrinsics(
-    intrinsics: Float[Tensor, "3 3"], size: tuple[int, int], turns: int
+    intrinsics: Float[Tensor, "3 3"], size: tuple[float | int, float | int], turns: int
 ) -> Float[Tensor, "3 3"]:
     """Those of the turned image of a camera whose image has the (height, width) ``size``: raster px."""
     if turns % 4 == 0:

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import torch
 
+from retracker.benchmarks.file_camera import FileCamera
 from retracker.benchmarks.posed import PosedPair
 from retracker.benchmarks.protocol import Matched
 
@@ -40,12 +41,18 @@ def seen(count=200, *, seed=0, noise_px=0.0, wrong=0.0, far=1.0):
 
 def pair(name="a/b"):
     """Grey images for those cameras."""
+    cameras = [
+        FileCamera(intrinsics=torch.from_numpy(camera), size=size, turns=0)
+        for camera, size in zip(CAMERAS, SIZES, strict=True)
+    ]
     images = [torch.full((3, *size), 128, dtype=torch.uint8) for size in SIZES]
     return PosedPair(
         image0=images[0],
         image1=images[1],
-        intrinsics0=torch.from_numpy(CAMERAS[0]),
-        intrinsics1=torch.from_numpy(CAMERAS[1]),
+        intrinsics0=cameras[0].intrinsics,
+        intrinsics1=cameras[1].intrinsics,
+        file_camera0=cameras[0],
+        file_camera1=cameras[1],
         pose_0to1=torch.from_numpy(motion()),
         name=name,
     )

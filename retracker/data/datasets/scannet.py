@@ -111,9 +111,14 @@ def read_names(path: Path, min_score: float | int, max_pairs: int) -> UInt16[np.
 
 def read_cameras(path: Path) -> dict[str, Float64[np.ndarray, "3 3"]]:
     """The intrinsics of every scan, in raster pixels of its depth maps."""
+    return {scan: matrix + HALF_PIXEL for scan, matrix in read_intrinsics(path).items()}
+
+
+def read_intrinsics(path: Path) -> dict[str, Float64[np.ndarray, "3 3"]]:
+    """The same as they stand, by pixel indices."""
     content = safe_pickle.load(path)
     try:
-        return {scan: np.asarray(matrix, np.float64)[:3, :3] + HALF_PIXEL for scan, matrix in content.items()}
+        return {scan: np.asarray(matrix, np.float64)[:3, :3] for scan, matrix in content.items()}
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{path}: expected one matrix (3, 3) for each scan") from error
 
