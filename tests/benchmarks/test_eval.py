@@ -190,7 +190,6 @@ def test_among_processes_the_broken_are_named_and_the_others_evaluated(davis, tm
     mistakes = ended.stderr.split("error: ")[0]  # what torchrun has to say comes after it
     assert [name for name in ("robotap_split0.pkl", "0000_of_0010.pkl") if name not in mistakes] == []
     assert "robotap, tapvid_kinetics, tapvid_kinetics_strided: could not be evaluated" in ended.stderr
-    assert "SIGTERM" not in ended.stderr  # nobody was killed before the end of its words
 
 
 def compose_title(folder):

@@ -209,7 +209,8 @@ def test_help_of_train_and_eval_names_keys_groups_and_choices(capsys):
     assert "+experiment=" in told and "total_steps: 2000" in told
     main(["eval", "benchmark=synthetic_val", "--help"])
     told = capsys.readouterr().out
-    assert "benchmark=synthetic_val" in told and "baselines: [stay" in told and "+experiment" not in told
+    assert "|synthetic_val|" in told and "matcher=aliked_lightglue|" in told and "check_independence:" in told
+    assert "+experiment" not in told
 
 
 def test_a_long_table_is_not_held_in_memory(tmp_path):
