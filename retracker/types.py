@@ -80,6 +80,7 @@ class DenseFlow(TensorStruct):
 
     displacement: Float[Tensor, "*B T H W 2"]  # px
     valid: Bool[Tensor, "*B T H W"]  # the position is known and the point is visible in frame t
+    absent: Bool[Tensor, "*B T H W"] | None = None  # known not to be visible there; None: nothing is known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,30 @@ class PairSample(TensorStruct):
     intrinsics0: Float[Tensor, "*B 3 3"]  # to raster pixels: the upper-left pixel's centre is (0.5, 0.5)
     intrinsics1: Float[Tensor, "*B 3 3"]
     pose_0to1: Float[Tensor, "*B 4 4"]  # from the camera frame of view 0 to that of view 1
+    name: str | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFeatures(TensorStruct):
+    """The keypoints of one image, the surest first, and what each looks like."""
+
+    xy: Float[Tensor, "*B K 2"]  # px
+    geometry: Float[Tensor, "*B K G"]  # what a detector says beyond that: (size, angle in rad), or (score,)
+    descriptors: Float[Tensor, "*B K D"]  # of unit length; or -1 and +1, the bits of a binary one
+    present: Bool[Tensor, "*B K"]  # False: padding, there only because another image has more
+    size: Int[Tensor, "*B 2"]  # height and width of the image, px
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturePair(TensorStruct):
+    """Two images by their keypoints, and where those of each lie in the other."""
+
+    features0: LocalFeatures
+    features1: LocalFeatures
+    moved0: Float[Tensor, "*B K0 2"]  # the keypoints of image 0, px of image 1; 0 where not known
+    known0: Bool[Tensor, "*B K0"]  # seen there, and where is known
+    moved1: Float[Tensor, "*B K1 2"]  # the keypoints of image 1, px of image 0
+    known1: Bool[Tensor, "*B K1"]
     name: str | tuple[str, ...]
 
 
