@@ -57,8 +57,8 @@ def cast(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> tuple[li
     focal = dice.uniform(0.9, 1.3)  # in widths
     movers = dice.integer(*difficulty.objects)
     passing = min(movers, dice.integer(*difficulty.occluders))
-    parts = _background(focal, settings, difficulty, dice)
-    parts += [_object(focal, settings, difficulty, dice) for _ in range(movers - passing)]
+    parts = background(focal, settings.width, difficulty, dice)
+    parts += [thing(focal, settings.width, difficulty, dice) for _ in range(movers - passing)]
     parts += [_passer(focal, settings, difficulty, dice) for _ in range(passing)]
     return parts, _camera(focal, settings, difficulty, dice)
 
@@ -155,9 +155,9 @@ def _camera(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: 
     )
 
 
-def _background(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> list[Part]:
+def background(focal: float, width: int, difficulty: Difficulty, dice: Dice) -> list[Part]:
     """A wall, tilted and bent towards the camera at its sides, and often a floor or ceiling that meets it."""
-    density = focal * settings.width / BACKGROUND_DEPTH * dice.uniform(0.8, 1.1)
+    density = focal * width / BACKGROUND_DEPTH * dice.uniform(0.8, 1.1)
     tilt = [dice.uniform(-0.25, 0.25), dice.uniform(-0.2, 0.2), dice.uniform(-0.4, 0.4)]
     bend = [-dice.uniform(0.0, 0.05), -dice.uniform(0.0, 0.05)]
     ripple = _ripple(0.35, 0.12, dice) if dice.chance(difficulty.nonrigid * 0.6) else CALM
@@ -191,7 +191,7 @@ def _outline(dice: Dice) -> tuple[float, float, float]:
     return dice.uniform(-0.45, 0.45), dice.uniform(-0.4, 0.5), hole
 
 
-def _object(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Part:
+def thing(focal: float, width: int, difficulty: Difficulty, dice: Dice) -> Part:
     """An ellipsoid or a cut-out sheet somewhere in front of the wall, going its own way."""
     depth = dice.uniform(4.0, 7.0)
     unit = depth / focal  # the frame's width at that depth
@@ -202,7 +202,7 @@ def _object(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: 
         1: _swing(unit * dice.uniform(0.02, 0.2), dice),
         2: _swing(dice.uniform(0.0, 0.5), dice),
     }
-    density = focal * settings.width / depth * radius * dice.uniform(0.9, 1.2)
+    density = focal * width / depth * radius * dice.uniform(0.9, 1.2)
     if dice.chance(0.45):
         return _ball(base, swings, radius, density, difficulty, dice)
     swings |= {3: _swing(dice.uniform(0.0, 0.6), dice), 4: _swing(dice.uniform(0.0, 0.6), dice)}

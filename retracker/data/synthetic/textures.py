@@ -1,5 +1,6 @@
 """Textures: procedural ones, and pieces of the photographs that scikit-image ships."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,12 +22,14 @@ LARGEST_PHOTOGRAPH = 640  # px; larger ones are shrunk once, so that cutting sta
 PHOTO_SHARE = 0.55  # of the textures
 
 
-def draw_texture(size: int, weak: float, dice: Dice) -> UInt8[Tensor, "3 K K"]:
-    """A square texture; with probability ``weak`` there is hardly anything on it."""
+def draw_texture(
+    size: int, weak: float, dice: Dice, photographs: Sequence[str] = PHOTOGRAPHS
+) -> UInt8[Tensor, "3 K K"]:
+    """A square texture, often a piece of a photograph; nearly blank with probability ``weak``."""
     if dice.chance(weak):
         picture = _weak(size, dice)
     elif dice.chance(PHOTO_SHARE):
-        picture = _photograph(size, dice)
+        picture = _photograph(size, photographs, dice)
     else:
         picture = dice.pick((_clouds, _stripes, _blobs, _checks, _confetti))(size, dice)
     return (picture.clamp(0, 1) * 255).round().to(torch.uint8)
@@ -42,8 +45,8 @@ def photograph(name: str) -> Float[Tensor, "3 H W"]:
     return image
 
 
-def _photograph(size: int, dice: Dice) -> Float[Tensor, "3 K K"]:
-    image = photograph(dice.pick(PHOTOGRAPHS))
+def _photograph(size: int, photographs: Sequence[str], dice: Dice) -> Float[Tensor, "3 K K"]:
+    image = photograph(dice.pick(photographs))
     side = int(min(image.shape[1:]) * dice.uniform(0.5, 1.0))
     top, left = (dice.integer(0, length - side) for length in image.shape[1:])
     piece = image[:, top : top + side, left : left + side]
