@@ -52,8 +52,8 @@ class Apart:
 
 GROUPS = {
     "easy": Apart(turn=(5, 12), roll=5, zoom=1.1, exposure=0.1, noise=2.0, weak=0.0, overlap=0.5),
-    "medium": Apart(turn=(12, 25), roll=15, zoom=1.25, exposure=0.2, noise=4.0, weak=0.1, overlap=0.3),
-    "hard": Apart(turn=(25, 45), roll=30, zoom=1.5, exposure=0.4, noise=6.0, weak=0.2, overlap=0.2),
+    "medium": Apart(turn=(12, 25), roll=10, zoom=1.25, exposure=0.2, noise=4.0, weak=0.1, overlap=0.3),
+    "hard": Apart(turn=(25, 45), roll=15, zoom=1.5, exposure=0.4, noise=6.0, weak=0.2, overlap=0.2),
 }
 
 
