@@ -35,6 +35,9 @@ class Matched(TensorStruct):
     points0: Float[Tensor, "M 2"]
     points1: Float[Tensor, "M 2"]
     confidence: Float[Tensor, " M"]  # higher: surer; of no fixed scale
+    # All that were found, matched or not, of a method that finds keypoints: what its matching score is of.
+    keypoints0: Float[Tensor, "K0 2"] | None = None
+    keypoints1: Float[Tensor, "K1 2"] | None = None
 
 
 # (video UInt8[T 3 H W], queries Float[N 3] = (t, x, y) px) -> Tracked, in pixels of the video it was given

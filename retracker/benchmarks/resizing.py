@@ -102,18 +102,24 @@ def ask_resized(
     answer = matcher(small0, small1).map(lambda x: x.detach().cpu())
     check_matches(answer, name)
     sizes = [tuple(image.shape[-2:]) for image in (small0, image0, small1, image1)]
-    return replace(
-        answer,
-        points0=rescale(answer.points0.double(), *sizes[:2]),
-        points1=rescale(answer.points1.double(), *sizes[2:]),
-    )
+    places = {"points0": sizes[:2], "points1": sizes[2:]}
+    if answer.keypoints0 is not None:
+        places |= {"keypoints0": sizes[:2], "keypoints1": sizes[2:]}
+    stored = {part: rescale(getattr(answer, part).double(), *ends) for part, ends in places.items()}
+    return replace(answer, **stored)
 
 
 def check_matches(answer: Matched, name: str) -> None:
-    """Raise ValueError unless the answer is as many points in both images as confidences, all finite."""
+    """Raise ValueError unless the answer is as many points in both images as confidences, all finite, and
+    keypoints, if there are any, are points of both images."""
     count = len(answer.points0)
     shapes = [tuple(part.shape) for part in (answer.points0, answer.points1, answer.confidence)]
     if shapes != [(count, 2), (count, 2), (count,)]:
         raise ValueError(f"{name}: expected points (M, 2) in both images and M confidences, got {shapes}")
     if not all(part.isfinite().all() for part in (answer.points0, answer.points1, answer.confidence)):
         raise ValueError(f"{name}: the matcher returned points or confidences that are not finite")
+    keypoints = [answer.keypoints0, answer.keypoints1]
+    if all(xy is None for xy in keypoints):
+        return
+    if any(xy is None or xy.shape[1:] != (2,) or not xy.isfinite().all() for xy in keypoints):
+        raise ValueError(f"{name}: expected keypoints (K, 2) of both images, or of neither, all finite")

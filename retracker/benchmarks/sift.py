@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from retracker.benchmarks.baselines import grey
+from retracker.benchmarks.neighbours import matched, mutual_neighbours
 from retracker.benchmarks.protocol import Matched
 
 HALF = 0.5  # OpenCV calls the centre of the upper-left pixel (0, 0); we call it (0.5, 0.5)
@@ -25,18 +26,7 @@ def sift(
     the best neighbour is than the second best, in [0, 1].
     """
     (points0, found0), (points1, found1) = (_detect(image, max_keypoints, root) for image in (image0, image1))
-    if min(len(points0), len(points1)) < 2:  # there is no second best to compare with
-        return Matched(points0=points0[:0], points1=points1[:0], confidence=points0[:0, 0])
-    distance = torch.cdist(found0, found1)
-    near, index = distance.topk(2, dim=1, largest=False)
-    ratios = near[:, 0] / near[:, 1].clamp(min=1e-12)
-    mutual = distance.argmin(dim=0)[index[:, 0]] == torch.arange(len(points0))
-    chosen = (mutual & (ratios < ratio)).nonzero()[:, 0]
-    return Matched(
-        points0=points0[chosen],
-        points1=points1[index[chosen, 0]],
-        confidence=1 - ratios[chosen],
-    )
+    return matched(points0, points1, mutual_neighbours(torch.cdist(found0, found1), ratio))
 
 
 def _detect(

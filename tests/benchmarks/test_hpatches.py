@@ -13,7 +13,7 @@ from skimage import data
 from retracker.benchmarks.homography_solvers import NoHomographyError, PoseLibHomography, direct_linear
 from retracker.benchmarks.protocol import Matched
 from retracker.geometry.coords import rescale
-from retracker.geometry.homography import transform
+from retracker.geometry.homography import for_indices, transform
 
 PRESETS = ("loftr", "roma", "gluefactory_opencv", "gluefactory_poselib")
 SOLVABLE = [
@@ -54,17 +54,21 @@ def write(root, name, matrix):
 
 def oracle(benchmark, item, noise=0.0, count=300):
     """Matches that are right as the preset has it, but for the noise (px of the stored image 1)."""
+    del benchmark
     rng = torch.Generator().manual_seed(0)
     xy = torch.rand(count, 2, generator=rng, dtype=torch.float64) * torch.tensor([SIZE[1], SIZE[0]])
-    there, _ = transform(benchmark.rules.truth(item.homography), xy)
+    there, _ = transform(item.homography, xy)
     there = there + noise * torch.randn(count, 2, generator=rng, dtype=torch.float64)
 
     def match(image0, image1):
         sizes = [tuple(image.shape[-2:]) for image in (image0, image1)]
+        points0, points1 = rescale(xy, SIZE, sizes[0]).float(), rescale(there, SIZE, sizes[1]).float()
         return Matched(
-            points0=rescale(xy, SIZE, sizes[0]).float(),
-            points1=rescale(there, SIZE, sizes[1]).float(),
+            points0=points0,
+            points1=points1,
             confidence=torch.linspace(0, 1, count),
+            keypoints0=points0,
+            keypoints1=points1,
         )
 
     return match
@@ -72,7 +76,8 @@ def oracle(benchmark, item, noise=0.0, count=300):
 
 def nothing(image0, image1):
     del image0, image1
-    return Matched(points0=torch.zeros(0, 2), points1=torch.zeros(0, 2), confidence=torch.zeros(0))
+    none = torch.zeros(0, 2)
+    return Matched(points0=none, points1=none, confidence=none[:, 0], keypoints0=none, keypoints1=none)
 
 
 def in_place(image0, image1):
@@ -107,7 +112,7 @@ def test_pairs_are_image_1_with_each_other_but_of_what_is_left_out(root):
 def test_an_item_is_what_lies_in_the_files(root):
     item = open_benchmark("hpatches", root).read(7)
     assert item.image0.shape == item.image1.shape == (3, *SIZE)
-    np.testing.assert_allclose(item.homography.numpy(), TILTED, atol=1e-9)
+    np.testing.assert_allclose(for_indices(item.homography).numpy(), TILTED, atol=1e-9)
     first = cv2.resize(data.astronaut(), SIZE[::-1], interpolation=cv2.INTER_AREA)
     assert np.array_equal(item.image0.permute(1, 2, 0).numpy(), first)
 
@@ -227,6 +232,47 @@ def test_the_surest_matches_alone_are_solved_with(root):
     score = benchmark.score(item, benchmark.ask(match, item))
     assert score["corner_error"] < 1e-3 and score["inliers"] == 50 and score["matches"] == 300
     assert score["mma_10"] == pytest.approx(50 / 300)  # of all
+
+
+def test_of_the_keypoints_of_the_shared_view_the_share_that_is_matched_right_counts(root):
+    """Four keypoints of image 0 are shared, and three of image 1; one of three matches is wrong."""
+    benchmark = open_benchmark("hpatches", root, "protocol=roma")
+    item = benchmark.read(0)  # a shift by (6, 8)
+    keypoints0 = torch.tensor([[10.0, 10], [50, 60], [70, 80], [90, 90], [319, 100], [5, 239]])
+    keypoints1 = torch.tensor([[16.0, 18], [56, 70.9], [300, 200], [3, 100], [5, 6]])
+    answer = Matched(
+        points0=keypoints0[:3],
+        points1=keypoints1[:3],
+        confidence=torch.ones(3),
+        keypoints0=keypoints0,
+        keypoints1=keypoints1,
+    )
+    score = benchmark.score(item, benchmark.ask(lambda *_: answer, item))
+    assert [score[f"matching_score_{px}"] for px in (1, 3)] == pytest.approx(
+        [(1 / 4 + 1 / 3) / 2, (2 / 4 + 2 / 3) / 2]
+    )
+    assert score["mma_3"] == pytest.approx(2 / 3)
+
+
+def test_a_matcher_without_keypoints_has_no_matching_score(root):
+    benchmark = open_benchmark("hpatches", root, "protocol=roma")
+    scores = evaluate(benchmark, lambda *_: in_place)
+    summary = benchmark.summarise(scores)
+    assert np.isnan(summary.values["matching_score_3"]) and summary.values["mma_10"] > 0.5
+    assert summary.undefined["matching_score_3"] == list(scores)
+    with_one = scores | evaluate(benchmark, oracle)  # all of them again
+    assert benchmark.summarise(with_one).undefined == {}
+
+
+def test_half_of_the_keypoints_are_refused(root):
+    benchmark = open_benchmark("hpatches", root)
+    item = benchmark.read(0)
+
+    def match(image0, image1):
+        return replace(nothing(image0, image1), keypoints1=None)
+
+    with pytest.raises(ValueError, match="i_ajuntament/1-2: expected keypoints .K, 2. of both images"):
+        benchmark.ask(match, item)
 
 
 def test_the_linear_fit_weighs_matches_by_confidence():

@@ -32,10 +32,13 @@ def aliked_lightglue(
             )
             answer = glue({"image0": found0, "image1": found1})
         index0, index1 = answer["matches"][0].cpu().unbind(-1)
+        keypoints0, keypoints1 = (found["keypoints"][0].float().cpu() + HALF for found in (found0, found1))
         return Matched(
-            points0=found0["keypoints"][0].float().cpu()[index0] + HALF,
-            points1=found1["keypoints"][0].float().cpu()[index1] + HALF,
+            points0=keypoints0[index0],
+            points1=keypoints1[index1],
             confidence=answer["scores"][0].float().cpu().clone(),
+            keypoints0=keypoints0,
+            keypoints1=keypoints1,
         )
 
     return match

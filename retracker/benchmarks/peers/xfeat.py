@@ -30,10 +30,15 @@ def xfeat(max_keypoints: int, likeness: float | int, device: str) -> Matcher:
             found0, found1 = (_detect(model, image, max_keypoints) for image in (image0, image1))
             index0, index1 = _nearest(model, found0["descriptors"], found1["descriptors"], likeness)
             alike = (found0["descriptors"][index0] * found1["descriptors"][index1]).sum(dim=-1)
+        keypoints0, keypoints1 = (
+            _raster(found["keypoints"], image) for found, image in ((found0, image0), (found1, image1))
+        )
         return Matched(
-            points0=_raster(found0["keypoints"][index0], image0),
-            points1=_raster(found1["keypoints"][index1], image1),
+            points0=keypoints0[index0.cpu()],
+            points1=keypoints1[index1.cpu()],
             confidence=alike.float().cpu().clone(),
+            keypoints0=keypoints0,
+            keypoints1=keypoints1,
         )
 
     return match
@@ -60,7 +65,7 @@ def _nearest(
     return model.match(found0, found1, min_cossim=likeness)
 
 
-def _raster(keypoints: Float[Tensor, "M 2"], image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "M 2"]:
+def _raster(keypoints: Float[Tensor, "K 2"], image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "K 2"]:
     """Keypoints as raster px: XFeat resizes an image to whole strides, and scales indices by the ratio."""
     height, width = image.shape[-2:]
     ratio = [size / (size // STRIDE * STRIDE) for size in (width, height)]
