@@ -7,6 +7,7 @@ import numpy as np
 
 from retracker.data.points import asked_where_seen, learnable
 from retracker.data.recordings import first_seen, in_frame
+from retracker.data.warp import known_absent
 from retracker.geometry.coords import flip_horizontally
 from retracker.types import DenseFlow, VideoSample
 
@@ -66,7 +67,7 @@ def mirror(sample: VideoSample) -> VideoSample:
     flow = sample.flow
     if flow is not None:
         change = flow.displacement.flip(-2) * flow.displacement.new_tensor([-1.0, 1.0])
-        flow = DenseFlow(displacement=change, valid=flow.valid.flip(-1))
+        flow = DenseFlow(displacement=change, valid=flow.valid.flip(-1), absent=known_absent(flow).flip(-1))
     tracks = flip_horizontally(sample.tracks, width)
     mirrored = replace(
         sample,
@@ -84,7 +85,8 @@ def transpose(sample: VideoSample) -> VideoSample:
     flow = sample.flow
     if flow is not None:
         change = flow.displacement.transpose(-3, -2).flip(-1)
-        flow = DenseFlow(displacement=change, valid=flow.valid.transpose(-2, -1))
+        valid, absent = (mask.transpose(-2, -1) for mask in (flow.valid, known_absent(flow)))
+        flow = DenseFlow(displacement=change, valid=valid, absent=absent)
     return replace(
         sample,
         video=sample.video.transpose(-2, -1).contiguous(),

@@ -18,6 +18,7 @@ from retracker.data.faults import CORRUPT, DataFault
 from retracker.data.mixture import Mixture, Positions
 from retracker.data.pairs import Pairs
 from retracker.data.sources import Pairing, Source, Window, as_source
+from retracker.data.warp import known_absent
 from retracker.data.workers import settle
 from retracker.types import DenseFlow, Noise, Queries, VideoSample, stack
 
@@ -139,17 +140,17 @@ def collate(samples: Sequence[VideoSample]) -> VideoSample:
     num_points = max(sample.tracks.shape[-2] for sample in samples)
     padded = [pad_points(sample, num_points) for sample in samples]
     if any(sample.flow is not None for sample in padded):
-        padded = [replace(sample, flow=sample.flow or unknown_flow(sample.video)) for sample in padded]
+        padded = [replace(sample, flow=stackable(sample.flow, sample.video)) for sample in padded]
     return stack(padded)
 
 
-def unknown_flow(video: UInt8[Tensor, "T 3 H W"]) -> DenseFlow:
-    """The flow of a clip of which none is known."""
+def stackable(flow: DenseFlow | None, video: UInt8[Tensor, "T 3 H W"]) -> DenseFlow:
+    """A clip's flow with every field; of one that has none, nothing is known."""
+    if flow is not None:
+        return replace(flow, absent=known_absent(flow))
     num_frames, _, height, width = video.shape
-    return DenseFlow(
-        displacement=torch.zeros(num_frames, height, width, 2),
-        valid=torch.zeros(num_frames, height, width, dtype=torch.bool),
-    )
+    nowhere = torch.zeros(num_frames, height, width, dtype=torch.bool)
+    return DenseFlow(displacement=torch.zeros(*nowhere.shape, 2), valid=nowhere, absent=nowhere)
 
 
 def pad_points(sample: VideoSample, num_points: int) -> VideoSample:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retracker.data.appearance import checked_range
 from retracker.data.points import asked_where_seen, learnable
+from retracker.data.warp import known_absent
 from retracker.types import DenseFlow, VideoSample
 
 FASTEST = 0.1  # of the frame's width and height: what a patch moves at most from frame to frame
@@ -111,4 +112,6 @@ def flow_around(flow: DenseFlow, patches: Sequence[Patch]) -> DenseFlow:
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     position = (torch.stack([x, y], dim=-1) + 0.5 + flow.displacement).reshape(num_frames, -1, 2)
     hidden = torch.stack([below(patch, position) for patch in patches]).any(0)
-    return replace(flow, valid=flow.valid & ~hidden.reshape(flow.valid.shape))
+    hidden = hidden.reshape(flow.valid.shape)
+    absent = known_absent(flow) | (flow.valid & hidden)
+    return replace(flow, valid=flow.valid & ~hidden, absent=absent)

@@ -127,16 +127,19 @@ def render(picture: UInt8[np.ndarray, "H W 3"], warp: PlaneWarp, size: int) -> U
 
 
 def flow_between(warp: PlaneWarp, picture: tuple[int, int], size: int) -> DenseFlow:
-    """Where every pixel of frame 0 that shows the picture goes."""
+    """Where every pixel of frame 0 that shows the picture goes; one found beyond a frame is absent there."""
     places = centres_of_pixels(size)
     source, ahead = frames_of(warp, slice(0, 1)).source(places)
     there, found = find(frames_of(warp, slice(1, None)), source)
     there = torch.cat([places[None], there])
-    valid = torch.cat([torch.ones_like(ahead), found]) & ahead & inside(source, picture)
-    valid = valid & ((there >= 0) & (there < 1)).all(-1)
+    known = torch.cat([torch.ones_like(ahead), found]) & ahead & inside(source, picture)
+    shown = ((there >= 0) & (there < 1)).all(-1)
+    valid = known & shown
     change = torch.where(valid[..., None], there - places, 0.0) * size
     return DenseFlow(
-        displacement=change.reshape(-1, size, size, 2).float(), valid=valid.reshape(-1, size, size)
+        displacement=change.reshape(-1, size, size, 2).float(),
+        valid=valid.reshape(-1, size, size),
+        absent=(known & ~shown).reshape(-1, size, size),
     )
 
 

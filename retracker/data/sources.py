@@ -118,7 +118,7 @@ class PairClips(Source):
             pair = self.pairs[index] if other is None else self.pairs.negative(index, other)
         xy = query_points(pair, self.pairing.num_points, rng)
         if other is not None:
-            return unmatched_clip(pair, xy)
+            return unmatched_clip(pair, xy, dense=self.pairing.dense)
         return supervised_clip(pair, xy, dense=self.pairing.dense)
 
 

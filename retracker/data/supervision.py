@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -83,11 +84,18 @@ def supervised_clip(
     )
 
 
-def unmatched_clip(pair: PairSample, xy: Float[Tensor, "N 2"]) -> VideoSample:
-    """Two views of different scenes as two frames: no point of the first is anywhere in the second."""
+def unmatched_clip(pair: PairSample, xy: Float[Tensor, "N 2"], *, dense: bool) -> VideoSample:
+    """Two views of different scenes as two frames: no point of the first is anywhere in the second.
+
+    ``dense`` adds that the same holds for every pixel whose depth is known (one sky is like another).
+    """
     never = torch.zeros(len(xy), dtype=torch.bool)
+    flow = None
+    if dense:
+        nowhere = torch.zeros_like(pair.depth0, dtype=torch.bool)
+        flow = _dense_flow(pair, torch.zeros(*pair.depth0.shape, 2), nowhere, pair.depth0 > 0)
     return _clip(
-        pair, xy, place=torch.zeros_like(xy), visible=never, labelled=~never, located=never, flow=None
+        pair, xy, place=torch.zeros_like(xy), visible=never, labelled=~never, located=never, flow=flow
     )
 
 
@@ -143,12 +151,33 @@ def _flow(pair: PairSample, tolerance: float) -> DenseFlow:
     y, x = torch.meshgrid(rows + 0.5, columns + 0.5, indexing="ij")
     centres = torch.stack([x, y], dim=-1)  # h w 2
     found = transfer(pair, centres.flatten(0, 1), tolerance)
-    seen = found.seen.unflatten(0, (height, width))
-    displacement = torch.zeros(2, *pair.depth0.shape, 2)
-    displacement[1, :height, :width] = torch.where(
-        seen[..., None], found.xy.unflatten(0, (height, width)) - centres, 0.0
-    ).float()
-    valid = torch.zeros(2, *pair.depth0.shape, dtype=torch.bool)
-    valid[0, :height, :width] = True
-    valid[1, :height, :width] = seen
-    return DenseFlow(displacement=displacement, valid=valid)
+    change = torch.where(found.seen[:, None], found.xy - centres.flatten(0, 1), 0.0)
+    # Beyond view 0 its frame is padding, of which nothing is known.
+    margins = (0, pair.depth0.shape[1] - width, 0, pair.depth0.shape[0] - height)
+
+    def framed(values: Tensor) -> Tensor:
+        return F.pad(values.unflatten(0, (height, width)), margins)
+
+    return _dense_flow(
+        pair,
+        torch.stack([framed(part) for part in change.float().unbind(-1)], dim=-1),
+        framed(found.seen),
+        framed(found.hidden | found.outside),
+    )
+
+
+def _dense_flow(
+    pair: PairSample,
+    displacement: Float[Tensor, "H W 2"],
+    valid: Bool[Tensor, "H W"],
+    absent: Bool[Tensor, "H W"],
+) -> DenseFlow:
+    """The flow to frame 1 as given; to frame 0 itself nothing moves."""
+    height, width = pair.size0.tolist()
+    own = torch.zeros_like(valid)
+    own[:height, :width] = True
+    return DenseFlow(
+        displacement=torch.stack([torch.zeros_like(displacement), displacement]),
+        valid=torch.stack([own, valid]),
+        absent=torch.stack([torch.zeros_like(own), absent]),
+    )

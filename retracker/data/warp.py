@@ -102,20 +102,39 @@ def averaged(plane: UInt8[np.ndarray, "H W *C"], across: int, down: int) -> UInt
 
 
 def warp_flow(flow: DenseFlow, matrices: Float[Tensor, "T 3 3"], size: tuple[int, int]) -> DenseFlow:
-    """Dense flow between the new frames; unknown for what was not in the old frame 0 or leaves the new."""
+    """Dense flow between the new frames; unknown for what was not in the old frame 0.
+
+    What leaves the new frames is known to be absent there, and what was absent stays so.
+    """
     height, width = size
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     centres = torch.stack([x, y], dim=-1).reshape(-1, 2) + 0.5  # P 2
     start, ahead = transform(torch.linalg.inv(matrices[0]), centres)
     limit = torch.tensor([width, height])
-    moved, known = [], []
+    moved, known, lost = [], [], []
+    old_absent = known_absent(flow)
     for t in range(len(matrices)):
         change, valid = read_flow(flow.displacement[t], flow.valid[t], start)
         there, in_front = transform(matrices[t], start + change)
-        inside = ((there >= 0) & (there < limit)).all(-1)
-        known.append((valid & ahead & in_front & inside).reshape(height, width))
+        inside = ((there >= 0) & (there < limit)).all(-1) & in_front
+        known.append((valid & ahead & inside).reshape(height, width))
+        gone = (valid & ~inside) | read_mask(old_absent[t], start)
+        lost.append((gone & ahead).reshape(height, width))
         moved.append(torch.where(known[-1].reshape(-1, 1), there - centres, 0.0).reshape(height, width, 2))
-    return DenseFlow(displacement=torch.stack(moved).float(), valid=torch.stack(known))
+    return DenseFlow(
+        displacement=torch.stack(moved).float(), valid=torch.stack(known), absent=torch.stack(lost)
+    )
+
+
+def known_absent(flow: DenseFlow) -> Bool[Tensor, "*B T H W"]:
+    """Where it is known that a pixel is not to be seen; nowhere if a flow says nothing of it."""
+    return torch.zeros_like(flow.valid) if flow.absent is None else flow.absent
+
+
+def read_mask(mask: Bool[Tensor, "H W"], xy: Float[Tensor, "P 2"]) -> Bool[Tensor, " P"]:
+    """What holds for the pixels that places lie in; nothing beyond the frame."""
+    limit = torch.tensor([mask.shape[1], mask.shape[0]])
+    return ((xy >= 0) & (xy < limit)).all(-1) & mask.flatten()[index(xy.floor().long(), limit)]
 
 
 def read_flow(

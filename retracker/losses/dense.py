@@ -1,14 +1,10 @@
-"""Supervision by dense flow: the pixels around each query, and a grid of extra points for global matching."""
-
-from math import isqrt
+"""Supervision by dense flow: where the pixels around each query go, and what flow says of any point."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retracker.geometry.coords import cell_index
-from retracker.losses.coarse import focal
 from retracker.losses.reduction import clip_mean
 from retracker.types import DenseFlow, Prediction, VideoSample
 
@@ -35,30 +31,6 @@ def dense_flow(prediction: Prediction, truth: VideoSample, beta: float) -> Float
     return torch.stack(terms).mean() if terms else truth.tracks.new_zeros(())
 
 
-def anchor_focal(prediction: Prediction, truth: VideoSample, gamma: float) -> Float[Tensor, ""]:
-    """Focal loss over the cells of anchors whose pixel is visible; zero without anchors or without flow."""
-    terms = []
-    for t, frame in enumerate(prediction.frames):
-        if t == 0 or frame.anchor_cells is None or truth.flow is None:
-            continue
-        anchors = anchor_grid(truth, frame.anchor_cells.shape[1])
-        where, known = follow(truth.flow, anchors, t)
-        cell, inside = cell_index(frame.grid, where)
-        terms.append(clip_mean(focal(frame.anchor_cells, cell, gamma), known & inside))
-    return torch.stack(terms).mean() if terms else truth.tracks.new_zeros(())
-
-
-def anchor_grid(truth: VideoSample, num: int) -> Float[Tensor, "B A 2"]:
-    """``num`` (a square number) points spread evenly over frame 0, in px."""
-    side = isqrt(num)
-    if side * side != num:
-        raise ValueError(f"anchors form a square grid: their number must be a square, not {num}")
-    height, width = truth.video.shape[-2:]
-    step = (torch.arange(side, device=truth.tracks.device) + 0.5) / side
-    y, x = torch.meshgrid(step * height, step * width, indexing="ij")
-    return torch.stack([x, y], dim=-1).reshape(1, -1, 2).expand(len(truth.video), -1, -1)
-
-
 def follow(
     flow: DenseFlow, xy: Float[Tensor, "B N 2"], t: int
 ) -> tuple[Float[Tensor, "B N 2"], Bool[Tensor, "B N"]]:
@@ -66,9 +38,22 @@ def follow(
 
     The nearest pixel, not four of them: displacements on both sides of an edge must not be mixed.
     """
+    pixel, inside = pixel_under(flow, xy, t)
+    return xy + flow.displacement[pixel], inside & flow.valid[pixel]
+
+
+def gone(flow: DenseFlow, xy: Float[Tensor, "B N 2"], t: int) -> Bool[Tensor, "B N"]:
+    """Whether points of frame 0 are known not to be seen in frame t, by the pixel they lie in."""
+    pixel, inside = pixel_under(flow, xy, t)
+    return torch.zeros_like(inside) if flow.absent is None else inside & flow.absent[pixel]
+
+
+def pixel_under(
+    flow: DenseFlow, xy: Float[Tensor, "B N 2"], t: int
+) -> tuple[tuple[Tensor | int, ...], Bool[Tensor, "B N"]]:
+    """What picks, from flow, the pixel of frame 0 that each point lies in, and whether it lies in any."""
     height, width = flow.valid.shape[-2:]
     limit = xy.new_tensor([width, height])
     inside = ((xy >= 0) & (xy < limit)).all(-1)
     column, row = torch.minimum(xy.floor().clamp(min=0), limit - 1).long().unbind(-1)
-    clip = torch.arange(len(xy), device=xy.device)[:, None]
-    return xy + flow.displacement[clip, t, row, column], inside & flow.valid[clip, t, row, column]
+    return (torch.arange(len(xy), device=xy.device)[:, None], t, row, column), inside

@@ -76,7 +76,7 @@ class ReTracker(nn.Module):
             now = None if noise is None else noise.map(lambda x, t=t: x[:, t])
             truth = None if seen is None else seen[:, t]
             frame, state = self.step(features, state, queries.xy, queries.frame == t, now, truth)
-            if anchors is not None:
+            if anchors is not None and t > 0:  # in their own frame there is nothing to find
                 cells = self.match_tokens(features, anchor_tokens, anchors)[0]
                 frame = replace(frame, anchor_cells=cells)
             frames.append(frame)

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from retracker.losses.dense import anchor_grid
+from retracker.losses.anchors import anchor_grid
 from retracker.training.guard import NonFiniteGuard
 from retracker.training.net_module import NetModule
 from retracker.training.scores import VALIDATION_SCORES, pck_scores, tapvid_scores

@@ -223,7 +223,7 @@ def test_query_points_lie_where_depth_is_known_and_smooth():
 
 def test_views_of_different_scenes_have_no_match():
     points = torch.tensor([[3.0, 4.0], [20.5, 7.25]])
-    clip = unmatched_clip(wall(), points)
+    clip = unmatched_clip(wall(), points, dense=False)
     assert clip.visible.tolist() == clip.located.tolist() == [[True, True], [False, False]]
     assert clip.labelled.all() and clip.flow is None and clip.tracks.isfinite().all()
     assert torch.equal(clip.tracks[0], points) and clip.name == "wall"

@@ -6,7 +6,7 @@ import torch
 
 from retracker.losses.coarse import coarse_focal, focal, target_class
 from retracker.losses.confidence import confidence_bce
-from retracker.losses.dense import anchor_focal, anchor_grid, dense_flow, follow
+from retracker.losses.dense import dense_flow, follow
 from retracker.losses.occlusion import occlusion_bce
 from retracker.losses.position import near_frame, refined_huber
 from retracker.losses.reduction import clip_mean
@@ -208,21 +208,6 @@ def test_points_follow_the_pixel_they_lie_in():
     where, known = follow(moving_flow(), torch.tensor([[[10.5, 200.25], [10.5, 20.0], [-1.0, 200.0]]]), t=2)
     torch.testing.assert_close(where[0, 0], torch.tensor([26.5, 232.25]))
     assert known[0].tolist() == [True, False, False]
-
-
-def test_anchors_are_trained_to_find_the_cell_their_pixel_went_to():
-    sample = replace(truth(), flow=moving_flow())
-    anchors = anchor_grid(sample, 16)
-    assert anchors[0, 0].tolist() == [32.0, 32.0] and anchors[0, -1].tolist() == [224.0, 224.0]
-    logits = torch.zeros(1, 16, CLASSES)
-    assert anchor_focal(prediction_of(sample), sample, gamma=2.0) == 0  # this net has no anchors
-    loss = anchor_focal(prediction_of(sample, anchor_cells=logits), sample, gamma=0.0)
-    torch.testing.assert_close(loss, torch.tensor(log(CLASSES)))
-
-
-def test_the_number_of_anchors_must_be_a_square():
-    with pytest.raises(ValueError, match="square"):
-        anchor_grid(truth(), 10)
 
 
 def test_dense_loss_vanishes_when_the_patch_moves_with_the_point():

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.losses.dense import anchor_grid
+from retracker.losses.anchors import anchor_grid
 from retracker.types import Noise, Queries, stack
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")

@@ -51,7 +51,5 @@ def _padded(scene: Scene, count: int) -> Scene:
 
 def _flow(scene: Scene) -> DenseFlow:
     frames = [flow_between(scene, 0, target) for target in range(scene.time.shape[1])]
-    return DenseFlow(
-        displacement=torch.stack([frame.displacement for frame in frames], dim=1).float(),
-        valid=torch.stack([frame.valid for frame in frames], dim=1),
-    )
+    flow = frames[0].map(lambda *values: torch.stack(values, dim=1), *frames[1:])
+    return replace(flow, displacement=flow.displacement.float())

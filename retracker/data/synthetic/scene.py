@@ -103,7 +103,7 @@ def depth_between(scene: Scene, first: int, last: int) -> Float[Tensor, "B F H W
 def flow_between(scene: Scene, source: int, target: int) -> DenseFlow:
     """Where every pixel of frame ``source`` is in frame ``target``: displacement ``B H W 2`` and validity.
 
-    Valid: something solid is there, and it is seen in frame ``target`` too.
+    Valid: something solid is there, and it is seen in frame ``target`` too; absent: it is not.
     """
     x, y = pixel_centres(scene)
     posed = pose(scene.surfaces, scene.camera, scene.time[:, source, None])
@@ -111,6 +111,9 @@ def flow_between(scene: Scene, source: int, target: int) -> DenseFlow:
     xy, seen, _ = follow(scene, Material(surface=index, u=u, v=v), scene.time[:, target, None])
     shape = (scene.height, scene.width)
     start = torch.stack([x.expand(shape), y.expand(shape)], dim=-1)
-    valid = (seen[:, 0] & depth.isfinite()).unflatten(1, shape)
+    solid, seen = depth.isfinite().unflatten(1, shape), seen[:, 0].unflatten(1, shape)
+    valid = solid & seen
     displacement = xy[:, 0].unflatten(1, shape) - start
-    return DenseFlow(displacement=torch.where(valid[..., None], displacement, 0), valid=valid)
+    return DenseFlow(
+        displacement=torch.where(valid[..., None], displacement, 0), valid=valid, absent=solid & ~seen
+    )
