@@ -1,68 +1,24 @@
 """FeatureBooster (CVPR 2023): the descriptors of one image, rewritten in the light of each other."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from retracker.geometry.coords import cell_centres
-from retracker.types import FeatureLevel, FeaturePyramid, Grid
+from retracker.models.booster_presets import find_preset
+from retracker.models.layers.cross_boosting import (
+    NORM_EPS,
+    CrossBoosting,
+    DescriptorEncoder,
+    KeypointEncoder,
+)
+from retracker.types import FeatureLevel, FeaturePyramid, Grid, LocalFeatures
 
-NORM_EPS = 1e-6  # of every LayerNorm in the released networks
-MHA_HEADS = 4  # in the ablation that replaces AFT
 KEYPOINT_SPAN = 0.7  # released networks see (x - W/2) / (0.7 max(H, W)), likewise y
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """The shape of one released network."""
-
-    channels: int
-    out_channels: int
-    keypoint_size: int  # (x, y, size, angle rad) or (x, y, score)
-    keypoint_hidden: tuple[int, ...]
-    descriptor_hidden: tuple[int, ...]
-    num_layers: int
-    binary: bool  # tanh instead of unit norm; a bit is the sign
-
-
-_SIFT = Preset(
-    channels=128,
-    out_channels=128,
-    keypoint_size=4,
-    keypoint_hidden=(32, 64, 128, 128),
-    descriptor_hidden=(256, 128),
-    num_layers=4,
-    binary=False,
-)
-_SUPERPOINT = Preset(
-    channels=256,
-    out_channels=256,
-    keypoint_size=3,
-    keypoint_hidden=(32, 64, 128, 256),
-    descriptor_hidden=(256, 256),
-    num_layers=9,
-    binary=False,
-)
-_ALIKE = replace(_SIFT, keypoint_size=3, num_layers=9)
-PRESETS: Mapping[str, Preset] = MappingProxyType(
-    {
-        "ORB+Boost-B": replace(
-            _SUPERPOINT, keypoint_size=4, descriptor_hidden=(512, 256), num_layers=4, binary=True
-        ),
-        "SIFT+Boost-F": _SIFT,
-        "SIFT+Boost-B": replace(_SIFT, out_channels=256, binary=True),
-        "SuperPoint+Boost-F": _SUPERPOINT,
-        "SuperPoint+Boost-B": replace(_SUPERPOINT, binary=True),
-        "ALIKE+Boost-F": _ALIKE,
-        "ALIKE+Boost-B": replace(_ALIKE, out_channels=256, binary=True),
-    }
-)
 
 
 class FeatureBooster(nn.Module):
@@ -91,21 +47,10 @@ class FeatureBooster(nn.Module):
         self.activation = nn.Tanh() if activation == "tanh" else nn.Identity()
         self.l2_normalise = l2_normalise
 
-    @classmethod
-    def from_preset(cls, name: str) -> "FeatureBooster":
-        """An untrained network of a released shape, e.g. ``SIFT+Boost-F``."""
-        if name not in PRESETS:
-            raise ValueError(f"{name!r} is not a FeatureBooster preset; there are {', '.join(PRESETS)}")
-        p = PRESETS[name]
-        return cls(
-            channels=p.channels,
-            out_channels=p.out_channels,
-            kenc=KeypointEncoder(p.keypoint_size, p.keypoint_hidden, p.channels, dropout=0.0),
-            denc=DescriptorEncoder(p.channels, p.descriptor_hidden),
-            attn_proj=CrossBoosting(p.channels, p.num_layers, attention="aft", dropout=0.0),
-            activation="tanh" if p.binary else "none",
-            l2_normalise=not p.binary,
-        )
+    @property
+    def binary(self) -> bool:
+        """Whether the signs of its outputs are the descriptor, for Hamming distance."""
+        return isinstance(self.activation, nn.Tanh)
 
     def forward(
         self,
@@ -123,98 +68,46 @@ class FeatureBooster(nn.Module):
         return F.normalize(boosted, dim=-1) if self.l2_normalise else boosted
 
 
-class KeypointEncoder(nn.Module):
-    """Geometry of a keypoint as a vector that is added to its descriptor."""
+def build_booster(
+    preset: str, keypoint_encoder: bool, cross_boosting: bool, attention: str, dropout: float
+) -> FeatureBooster:
+    """An untrained network by the name of its shape, e.g. ``SIFT+Boost-F``, and what the paper ablates.
 
-    def __init__(self, keypoint_size: int, hidden: Sequence[int], channels: int, dropout: float) -> None:
-        super().__init__()
-        self.encoder = _mlp([keypoint_size, *hidden, channels])
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, keypoints: Float[Tensor, "B K G"]) -> Float[Tensor, "B K D"]:
-        return self.dropout(self.encoder(keypoints))
-
-
-class DescriptorEncoder(nn.Module):
-    """What is added to a descriptor from itself."""
-
-    def __init__(self, channels: int, hidden: Sequence[int]) -> None:
-        super().__init__()
-        self.encoder = _mlp([channels, *hidden, channels])
-
-    def forward(self, descriptors: Float[Tensor, "B K D"]) -> Float[Tensor, "B K D"]:
-        return self.encoder(descriptors)
+    ``attention`` is ``aft`` as released, or ``mha``. Raises ValueError for unknown names.
+    """
+    p = find_preset(preset)
+    return FeatureBooster(
+        channels=p.channels,
+        out_channels=p.out_channels,
+        kenc=KeypointEncoder(p.keypoint_size, p.keypoint_hidden, p.channels, dropout)
+        if keypoint_encoder
+        else None,
+        denc=DescriptorEncoder(p.channels, p.descriptor_hidden),
+        attn_proj=CrossBoosting(p.channels, p.num_layers, attention, dropout) if cross_boosting else None,
+        activation="tanh" if p.binary else "none",
+        l2_normalise=not p.binary,
+    )
 
 
-class CrossBoosting(nn.Module):
-    """Post-norm blocks through which the descriptors of an image see each other."""
+def boost(booster: FeatureBooster, features: LocalFeatures) -> Float[Tensor, "*B K E"]:
+    """The boosted descriptors of images: unit vectors, or of a binary booster numbers whose signs are bits.
 
-    def __init__(self, channels: int, num_layers: int, attention: str, dropout: float) -> None:
-        super().__init__()
-        if attention not in ("aft", "mha"):
-            raise ValueError(f"attention: expected 'aft' or 'mha', got {attention!r}")
-        kind = AttentionFree if attention == "aft" else MultiHead
-        self.layers = nn.ModuleList(
-            nn.ModuleDict({"attn": kind(channels, dropout), "ffn": FeedForward(channels, dropout)})
-            for _ in range(num_layers)
-        )
-
-    def forward(self, x: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"] | None) -> Float[Tensor, "B K D"]:
-        for layer in self.layers:
-            x = layer["ffn"](layer["attn"](x, mask))
-        return x
+    What stands at keypoints that are not present means nothing. Raises ValueError for descriptors or geometry
+    of another width than the booster's, and for descriptors or keypoints that are not finite.
+    """
+    _check(booster, features)
+    descriptors, keypoints, present = booster_inputs(features)
+    if features.xy.ndim == 3:
+        return booster(descriptors, keypoints, present)
+    return booster(descriptors[None], keypoints[None], present[None])[0]
 
 
-class AttentionFree(nn.Module):
-    """AFT-Simple: every descriptor gates one summary of the image, at linear cost."""
-
-    def __init__(self, channels: int, dropout: float) -> None:
-        super().__init__()
-        self.query, self.key, self.value, self.proj = (nn.Linear(channels, channels) for _ in range(4))
-        self.dropout = nn.Dropout(dropout)
-        self.layer_norm = nn.LayerNorm(channels, eps=NORM_EPS)
-
-    def forward(self, x: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"] | None) -> Float[Tensor, "B K D"]:
-        key = self.key(x).float()
-        if mask is not None:
-            # Not -inf: an image without a single keypoint must not become NaN.
-            key = key.masked_fill(~mask[..., None], torch.finfo(key.dtype).min)
-        summary = (key.softmax(1) * self.value(x)).sum(1, keepdim=True)  # B 1 D
-        update = self.proj((self.query(x).sigmoid() * summary).to(x.dtype))
-        return self.layer_norm(x + self.dropout(update))
-
-
-class MultiHead(nn.Module):
-    """Self-attention in place of AFT, at quadratic cost."""
-
-    def __init__(self, channels: int, dropout: float) -> None:
-        super().__init__()
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.proj = nn.Linear(channels, channels)
-        self.dropout = nn.Dropout(dropout)
-        self.layer_norm = nn.LayerNorm(channels, eps=NORM_EPS)
-
-    def forward(self, x: Float[Tensor, "B K D"], mask: Bool[Tensor, "B K"] | None) -> Float[Tensor, "B K D"]:
-        q, k, v = rearrange(self.qkv(x), "b n (d s h) -> s b h n d", s=3, h=MHA_HEADS)
-        bias = None
-        if mask is not None:
-            hidden = torch.finfo(q.dtype).min  # finite for the same reason as in AFT
-            bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, hidden)[:, None, None]  # B 1 1 K
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.layer_norm(x + self.dropout(self.proj(rearrange(mixed, "b h n d -> b n (d h)"))))
-
-
-class FeedForward(nn.Module):
-    """The pointwise half of a block."""
-
-    def __init__(self, channels: int, dropout: float) -> None:
-        super().__init__()
-        self.mlp = _mlp([channels, 2 * channels, channels])
-        self.dropout = nn.Dropout(dropout)
-        self.layer_norm = nn.LayerNorm(channels, eps=NORM_EPS)
-
-    def forward(self, x: Float[Tensor, "B K D"]) -> Float[Tensor, "B K D"]:
-        return self.layer_norm(x + self.dropout(self.mlp(x)))
+def booster_inputs(
+    features: LocalFeatures,
+) -> tuple[Float[Tensor, "*B K D"], Float[Tensor, "*B K G"], Bool[Tensor, "*B K"]]:
+    """Features as a booster reads them: descriptors, normalised position beside geometry, which are there."""
+    keypoints = torch.cat([normalise_keypoints(features.xy, features.size), features.geometry], dim=-1)
+    return features.descriptors, keypoints, features.present
 
 
 class Unboosted(nn.Module):
@@ -250,7 +143,7 @@ class GridBooster(nn.Module):
         grid = Grid(rows=rows, columns=columns, stride=level.stride, offset=level.offset)
         centres = cell_centres(grid, level.map.device)
         inside = (centres < centres.new_tensor([width, height])).all(-1)
-        keypoints = normalise_keypoints(centres, height, width)
+        keypoints = normalise_keypoints(centres, torch.tensor([height, width], device=centres.device))
         update = self.booster(
             rearrange(level.map, "b c h w -> b (h w) c"),
             keypoints.expand(batch, -1, -1),
@@ -260,14 +153,25 @@ class GridBooster(nn.Module):
         return replace(level, map=F.normalize(level.map + update.float(), dim=1))
 
 
-def normalise_keypoints(xy: Float[Tensor, "*B 2"], height: int, width: int) -> Float[Tensor, "*B 2"]:
-    """Positions (px) as the booster reads them: relative to the image's centre and longer side."""
-    centre = xy.new_tensor([width / 2, height / 2])
-    return (xy - centre) / (KEYPOINT_SPAN * max(height, width))
+def normalise_keypoints(xy: Float[Tensor, "*B K 2"], size: Int[Tensor, "*B 2"]) -> Float[Tensor, "*B K 2"]:
+    """Positions (px) as the booster reads them: relative to the centre and longer side of images (H, W)."""
+    size = size[..., None, :].to(xy.dtype)  # *B 1 2
+    return (xy - size.flip(-1) / 2) / (KEYPOINT_SPAN * size.amax(-1, keepdim=True))
 
 
-def _mlp(sizes: Sequence[int]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+def _check(booster: FeatureBooster, features: LocalFeatures) -> None:
+    width, came = booster.denc.encoder[0].in_features, features.descriptors.shape[-1]
+    if came != width:
+        raise ValueError(f"expected descriptors of {width} numbers, as this booster reads, got {came}")
+    if booster.kenc is not None:
+        width, came = booster.kenc.encoder[0].in_features - 2, features.geometry.shape[-1]
+        if came != width:
+            raise ValueError(
+                f"expected {width} numbers of geometry per keypoint, as this booster reads, got {came}"
+            )
+    for what in ("descriptors", "geometry", "xy"):
+        broken = ~getattr(features, what).isfinite().all(-1) & features.present
+        if broken.any():  # one alone would spread over its whole image
+            raise ValueError(
+                f"{what} of {int(broken.sum())} of {int(features.present.sum())} keypoints are not finite"
+            )

@@ -13,12 +13,14 @@ from retracker.models.descriptor import (
     DescriptorEncoder,
     FeatureBooster,
     KeypointEncoder,
+    build_booster,
     normalise_keypoints,
 )
 from retracker.types import FeatureLevel, FeaturePyramid
 
 ROOT = Path(__file__).parents[2]
 RELEASED = ROOT.parent / "shared" / "assets" / "SIFT+Boost-F.pth"
+AS_RELEASED = {"keypoint_encoder": True, "cross_boosting": True, "attention": "aft", "dropout": 0.0}
 COUNTS = {
     "ORB+Boost-B": 2_612_832,
     "SIFT+Boost-F": 672_736,
@@ -52,7 +54,7 @@ def points(batch=2, count=6):
 
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_each_preset_has_the_released_number_of_parameters(name, count):
-    net = FeatureBooster.from_preset(name)
+    net = build_booster(name, **AS_RELEASED)
     assert sum(p.numel() for p in net.parameters()) == count
     descriptors = torch.randn(1, 5, net.final_proj.in_features)
     out = net(descriptors, torch.rand(1, 5, net.kenc.encoder[0].in_features), None)
@@ -66,7 +68,7 @@ def test_each_preset_has_the_released_number_of_parameters(name, count):
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'ORB\+Boost-F' is not .* SIFT\+Boost-F"):
-        FeatureBooster.from_preset("ORB+Boost-F")
+        build_booster("ORB+Boost-F", **AS_RELEASED)
 
 
 @pytest.mark.parametrize("attention", ["aft", "mha"])
@@ -142,7 +144,7 @@ def test_attention_free_mixing_equals_its_formula():
 def test_released_weights_load_strictly_and_give_unit_vectors():
     if not RELEASED.exists():
         pytest.skip("no ../shared/assets/SIFT+Boost-F.pth beside this checkout")
-    net = FeatureBooster.from_preset("SIFT+Boost-F").eval()
+    net = build_booster("SIFT+Boost-F", **AS_RELEASED).eval()
     net.load_state_dict(torch.load(RELEASED, weights_only=True), strict=True)
     descriptors = torch.nn.functional.normalize(torch.rand(2, 50, 128), dim=-1)
     out = net(descriptors, torch.rand(2, 50, 4) - 0.5, None)
@@ -151,7 +153,7 @@ def test_released_weights_load_strictly_and_give_unit_vectors():
 
 
 def test_keypoints_are_normalised_by_the_longer_side():
-    corner = normalise_keypoints(torch.tensor([[640.0, 480.0], [320.0, 240.0]]), 480, 640)
+    corner = normalise_keypoints(torch.tensor([[640.0, 480.0], [320.0, 240.0]]), torch.tensor([480, 640]))
     torch.testing.assert_close(corner, torch.tensor([[320 / 448, 240 / 448], [0.0, 0.0]]))
 
 
