@@ -53,6 +53,17 @@ def load_backbone_weights(net: nn.Module, source: str, cache_dir: Path | None) -
     return "; ".join(_fit(target, _named_file(Path(source), target, len(targets))) for target in targets)
 
 
+def load_installed(target: WeightTarget) -> None:
+    """Fill a module with the weights of its installed package; FileNotFoundError if that is missing."""
+    path = _in_package(target) or _in_folder(target, _default_cache())
+    if path is None:
+        raise FileNotFoundError(
+            f"no weights for {target.name}: neither is the package {target.package} installed, nor is there "
+            f"{_default_cache() / target.name}{SUFFIXES[-1]}"
+        )
+    _fit(target, path)
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors, .pth or .pt file, unwrapped; ValueError if it holds anything else."""
     try:

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from retracker.backbone_weights import load_backbone_weights as load_backbone_weights
 from retracker.backbone_weights import read_torch as read_torch
+from retracker.booster_weights import released_booster
+from retracker.models.descriptor import FeatureBooster
 
 MODELS = "retracker.models."  # the only package that a checkpoint may name
 PREFIX = "net."  # what Lightning puts before the names of our net's tensors
@@ -39,6 +41,26 @@ def load(source: str | Path) -> nn.Module:
         net = build_net(config)
     except ValueError as error:
         raise ValueError(f"{path}: its configuration cannot be built: {error}") from error
+    fill(net, tensors, str(path))
+    net.config = config
+    return net.eval()
+
+
+def load_booster(source: str | Path) -> FeatureBooster:
+    """A FeatureBooster from whatever ``load`` takes, or from a file of the paper's authors.
+
+    The net is on the CPU, in eval mode; ``net.config`` rebuilds it. Raises FileNotFoundError if there is no
+    such file, ValueError if it is torn or holds no booster of a known shape.
+    """
+    path = resolve(source)
+    content = None if path.suffix == ".safetensors" else read_torch(path)
+    if content is None or (isinstance(content, Mapping) and "net_config" in content):
+        net = load(path)
+        if not isinstance(net, FeatureBooster):
+            raise ValueError(f"{path}: expected a FeatureBooster, it holds a {type(net).__name__}")
+        return net
+    config, tensors = released_booster(path, content)
+    net = build_net(config)
     fill(net, tensors, str(path))
     net.config = config
     return net.eval()

@@ -76,8 +76,11 @@ TABLE = {
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     # pickle: for the name of the error that torch.load raises.
-    "checkpoint": Rule({"types", "models", "backbone_weights"}, {"torch", "safetensors"}, {"logging"}),
+    "checkpoint": Rule(
+        {"types", "models", "backbone_weights", "booster_weights"}, {"torch", "safetensors"}, {"logging"}
+    ),
     "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "huggingface_hub"}, {"logging"}),
+    "booster_weights": Rule({"models"}, {"torch"}, {"logging", "pickle"}),
     "weights": Rule(set(), set(), OUTSIDE),
 }
 

@@ -60,7 +60,8 @@ class Orb:
             nlevels=ORB_LEVELS,
             fastThreshold=ORB_CONTRAST,
         )
-        keypoints, descriptors = _detect(detector, image, self.max_keypoints)
+        room = min(image.shape[-2:]) > 2 * ORB_SIZE  # OpenCV cannot make the pyramid of a few pixels
+        keypoints, descriptors = _detect(detector, image, self.max_keypoints) if room else ([], np.zeros(0))
         size, angle = _sizes_and_angles(keypoints)
         scale = size / ORB_SIZE
         return _features(
