@@ -1,7 +1,8 @@
 # ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
-"""A progress bar in steps, with the loss and the validation metric beside it."""
+"""A progress bar in steps, with the loss and whatever else counts beside it."""
 
 import logging
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 from rich.console import Console
@@ -18,10 +19,13 @@ log = logging.getLogger(__name__)
 
 
 class ProgressBar(pl.Callback):
-    """Show steps, loss and a validation metric; without a terminal, a line every few steps instead."""
+    """Show steps, loss and some of what is logged; without a terminal, a line every few steps instead.
 
-    def __init__(self, metric: str, every_n_steps: int) -> None:
-        self.metric, self.every_n_steps = metric, every_n_steps
+    ``metrics``: names such as train/PCK@1 and val/AJ; one of validation is shown with its "val".
+    """
+
+    def __init__(self, metrics: Sequence[str], every_n_steps: int) -> None:
+        self.metrics, self.every_n_steps = ("train/loss", *metrics), every_n_steps
         self._progress: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -57,6 +61,6 @@ class ProgressBar(pl.Callback):
             self._progress = None
 
     def _text(self, trainer: pl.Trainer) -> str:
-        shown = {"loss": "train/loss", self.metric.removeprefix("val/"): self.metric}
         values = trainer.callback_metrics
-        return "  ".join(f"{short} {values[name]:.3f}" for short, name in shown.items() if name in values)
+        shown = [(name.removeprefix("train/").replace("/", " "), values.get(name)) for name in self.metrics]
+        return "  ".join(f"{words} {value:.3f}" for words, value in shown if value is not None)
