@@ -63,12 +63,10 @@ class Orb:
         room = min(image.shape[-2:]) > 2 * ORB_SIZE  # OpenCV cannot make the pyramid of a few pixels
         keypoints, descriptors = _detect(detector, image, self.max_keypoints) if room else ([], np.zeros(0))
         size, angle = _sizes_and_angles(keypoints)
-        scale = size / ORB_SIZE
         return _features(
             image,
-            # OpenCV multiplies the index of a pixel of a smaller level by its scale; the centre is half more.
-            xy=_positions(keypoints) + HALF * scale[:, None],
-            geometry=torch.stack([scale, angle], dim=-1),
+            xy=_orb_positions(keypoints, image),
+            geometry=torch.stack([size / ORB_SIZE, angle], dim=-1),
             descriptors=unpack_bits(torch.from_numpy(descriptors.reshape(-1, 32).astype(np.uint8))),
         )
 
@@ -100,6 +98,18 @@ def _detect(
 
 def _positions(keypoints: list[cv2.KeyPoint]) -> Float[Tensor, "K 2"]:
     return torch.tensor([keypoint.pt for keypoint in keypoints], dtype=torch.float32).reshape(-1, 2)
+
+
+def _orb_positions(keypoints: list[cv2.KeyPoint], image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "K 2"]:
+    """Where ORB's keypoints are (raster px): OpenCV errs by up to a pixel and more on the smaller levels.
+
+    It multiplies the index of a pixel there by the nominal scale, but a level has whole pixels.
+    """
+    octaves = torch.tensor([keypoint.octave for keypoint in keypoints], dtype=torch.float64)
+    scale = ORB_SHRINK ** octaves[:, None]  # K 1
+    full = torch.tensor([image.shape[-1], image.shape[-2]], dtype=torch.float64)
+    index = (_positions(keypoints) / scale).round()
+    return ((index + HALF) * full / (full / scale).round()).float()
 
 
 def _sizes_and_angles(keypoints: list[cv2.KeyPoint]) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
