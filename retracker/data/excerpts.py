@@ -58,14 +58,17 @@ class Excerpts(Dataset[VideoSample]):
 
 
 class PairExcerpts(Dataset[VideoSample]):
-    """``num_clips`` posed pairs as clips of two frames, spread evenly over the data set; or all there are."""
+    """``num_clips`` posed pairs as clips of two frames, spread evenly over the data set; or all there are.
 
-    def __init__(self, pairs: Pairs, num_clips: int, num_points: int) -> None:
+    ``dense`` adds the displacement of every pixel, which pictures show.
+    """
+
+    def __init__(self, pairs: Pairs, num_clips: int, num_points: int, *, dense: bool) -> None:
         if min(num_clips, num_points) < 1:
             raise ValueError(
                 f"excerpts: num_clips and num_points must be at least 1, got {num_clips} and {num_points}"
             )
-        self.pairs, self.num_clips, self.num_points = pairs, num_clips, num_points
+        self.pairs, self.num_clips, self.num_points, self.dense = pairs, num_clips, num_points, dense
 
     def __len__(self) -> int:
         return min(self.num_clips, len(self.pairs))
@@ -76,7 +79,7 @@ class PairExcerpts(Dataset[VideoSample]):
     def _clip(self, index: int) -> VideoSample:
         pair = self.pairs[index]
         xy = query_points(pair, self.num_points, np.random.default_rng(index))
-        return supervised_clip(pair, xy, dense=False)
+        return supervised_clip(pair, xy, dense=self.dense)
 
 
 def first_usable(read: Callable[[int], VideoSample], index: int, num_clips: int, count: int) -> VideoSample:

@@ -42,7 +42,8 @@ def asked_where_seen(sample: VideoSample) -> VideoSample:
 
 
 class ChoosePoints:
-    """Keep ``num_points`` points that have something to teach, and draw the frame each is asked for in.
+    """Keep ``num_points`` points (of a pair, ``num_pair_points``) that have something to teach, and draw the
+    frame each is asked for in.
 
     A point visible in frame 0 is born there with a chance of ``first_frame``; any other in a random frame
     that shows it within the first ``last_birth`` (a share) of the clip, or where it is first seen. A point
@@ -53,14 +54,18 @@ class ChoosePoints:
     def __init__(
         self,
         num_points: int,
+        num_pair_points: int,
         first_frame: float | int,
         last_birth: float | int,
         moving: float | int,
         hidden: float | int,
     ) -> None:
-        if num_points < 1:
-            raise ValueError(f"num_points must be at least 1, got {num_points}")
-        self.num_points, self.first_frame, self.last_birth = num_points, first_frame, last_birth
+        if min(num_points, num_pair_points) < 1:
+            raise ValueError(
+                f"num_points and num_pair_points must be at least 1, got {num_points} and {num_pair_points}"
+            )
+        self.num_points, self.num_pair_points = num_points, num_pair_points
+        self.first_frame, self.last_birth = first_frame, last_birth
         self.moving, self.hidden = moving, hidden
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
@@ -71,7 +76,8 @@ class ChoosePoints:
         weight = 1 + self.moving * moves(sample).numpy() + self.hidden * hides(sample).numpy()
         # The largest of u ** (1 / weight) are a weighted draw without replacement (Efraimidis and Spirakis).
         order = np.argsort(np.log(rng.random(len(usable))) / weight[usable])[::-1]
-        chosen = torch.from_numpy(np.sort(usable[order[: self.num_points]]))
+        num = self.num_pair_points if len(sample.video) == 2 else self.num_points
+        chosen = torch.from_numpy(np.sort(usable[order[:num]]))
         return born(only(sample, chosen), self._births(births[:, chosen], rng))
 
     def _births(self, possible: Bool[Tensor, "T N"], rng: np.random.Generator) -> Int[Tensor, " N"]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.optim import Optimizer
@@ -14,7 +15,7 @@ from retracker.losses.anchors import anchor_grid
 from retracker.training.guard import NonFiniteGuard
 from retracker.training.net_module import NetModule
 from retracker.training.scores import VALIDATION_SCORES, pck_scores, tapvid_scores
-from retracker.types import Prediction, VideoSample
+from retracker.types import Prediction, Queries, VideoSample
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,16 @@ class TrackingModule(NetModule):
 
     def validation_step(self, batch: VideoSample, batch_idx: int) -> dict[str, Prediction]:
         """Score the averaged weights; the prediction goes on to the callbacks that draw it."""
-        prediction = functional_call(self.net, self.averaged(), (batch.video, batch.queries))
+        prediction = self.answer(batch.video, batch.queries)
         loss, _ = self._loss(prediction, batch)
         if batch.labelled.any():  # not a clip that only keeps this rank in step with the others
             scores = pck_scores(prediction, batch) | tapvid_scores(prediction, batch)
             self.scores.add(scores | {"loss": loss})
         return {"prediction": prediction}
+
+    def answer(self, video: UInt8[Tensor, "B T 3 H W"], queries: Queries) -> Prediction:
+        """What the averaged weights make of a batch."""
+        return functional_call(self.net, self.averaged(), (video, queries))
 
     def training_scores(self, prediction: Prediction, batch: VideoSample) -> Mapping[str, Tensor]:
         return pck_scores(prediction, batch)

@@ -15,7 +15,10 @@ FPS = 8.0  # slow enough to compare both halves
 
 
 class Pictures(pl.Callback):
-    """In each validation, draw the first ``num_clips`` clips: a video and ``num_points`` heat maps each."""
+    """In each validation, draw the first ``num_clips`` clips: a video and ``num_points`` heat maps each.
+
+    A pair has no video.
+    """
 
     def __init__(self, num_clips: int, num_points: int) -> None:
         self.num_clips, self.num_points = num_clips, num_points
@@ -33,7 +36,8 @@ class Pictures(pl.Callback):
         if not isinstance(writer, SummaryWriter) or batch_idx >= self.num_clips or not trainer.is_global_zero:
             return
         clip, prediction = batch.to("cpu"), outputs["prediction"].detach().to("cpu")
-        add_animation(writer, f"tracks/{batch_idx}", tracks_video(prediction, clip), trainer.global_step)
+        if clip.video.shape[1] > 2:
+            add_animation(writer, f"tracks/{batch_idx}", tracks_video(prediction, clip), trainer.global_step)
         for point in range(min(self.num_points, clip.tracks.shape[2])):
             tag = f"coarse/{batch_idx}/point{point}"
             writer.add_image(tag, heat_map(prediction, clip, point), trainer.global_step)

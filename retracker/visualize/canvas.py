@@ -119,6 +119,18 @@ def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray,
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 
 
+def beside(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], gap: int) -> UInt8[np.ndarray, "h w 3"]:
+    """Pictures on one white sheet, from left to right, their upper borders level."""
+    height = max(len(picture) for picture in pictures)
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    left = 0
+    for picture in pictures:
+        sheet[: len(picture), left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + gap
+    return sheet
+
+
 def _fixed(xy: Position) -> tuple[int, int]:
     """A raster position as OpenCV's fixed-point pixel index, whose whole numbers are pixel centres."""
     x, y = (float(np.clip(v, -FAR_PX, FAR_PX)) - 0.5 for v in xy)

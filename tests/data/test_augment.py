@@ -32,7 +32,7 @@ GEOMETRY = {
     "beyond": Crop([96, 96], [0.6, 0.9], 0.2, 180, 0.3, 0.2, 0.0),
     "into": Crop([90, 150], [1.0, 1.4], 0.2, 30, 0.3, 0.2, 0.0),
     "tiny": Crop([48, 56], [0.9, 1.2], 0.1, 20, 0.1, 0.1, 0.0),
-    "choose": ChoosePoints(5, 0.5, 0.7, 1.0, 1.0),
+    "choose": ChoosePoints(5, 5, 0.5, 0.7, 1.0, 1.0),
 }
 LOOKS = {
     "colour": Colour(0.3, 0.3, 0.5, 30, 0.3, 0.2, 0.5, 0.3),
@@ -291,7 +291,7 @@ def test_dense_flow_ends_under_what_is_erased():
 
 
 def test_a_clip_is_never_erased_to_the_last_point():
-    one = ChoosePoints(1, 1.0, 1.0, 0.0, 0.0)(dotted(), np.random.default_rng(3))
+    one = ChoosePoints(1, 1, 1.0, 1.0, 0.0, 0.0)(dotted(), np.random.default_rng(3))
     for clip in many(Erase(1.0, 40, [0.9, 1.0], 9), one):
         assert clip.visible[:-1].any()
 
@@ -367,7 +367,7 @@ def test_chances_of_nothing_change_nothing():
         (lambda: Blur(0.5, [-1, 2]), "sigma"),
         (lambda: Compress(0.5, [0, 50]), "quality"),
         (lambda: Erase(0.5, 0, [0, 1], 3), "at least 1"),
-        (lambda: ChoosePoints(0, 1, 1, 0, 0), "num_points"),
+        (lambda: ChoosePoints(0, 1, 1, 1, 0, 0), "num_points"),
     ],
 )
 def test_settings_without_sense_are_refused(wrong, message):

@@ -31,7 +31,7 @@ def random_clip(num_frames=12, num_points=500, share=0.6, seed=0):
 
 
 def chosen(sample, seed=0, **changes):
-    settings = {"num_points": 64, "first_frame": 0.5, "last_birth": 0.5, "moving": 0.0, "hidden": 0.0}
+    settings = {"num_points": 64, "num_pair_points": 64, "first_frame": 0.5, "last_birth": 0.5, "moving": 0.0, "hidden": 0.0}
     return ChoosePoints(**settings | changes)(sample, np.random.default_rng(seed))
 
 

@@ -188,7 +188,7 @@ def test_excerpts_are_spread_over_the_data_set_and_may_be_fewer(tree):
     names = [clip.name for clip in Excerpts(folder, 5, 20, 1, 4, [32, 32])]
     assert names == ["tracks_folder/clip0", "tracks_folder/clip1"]
     assert len(Excerpts(folder, 1, 20, 1, 4, [32, 32])[0].video) == 6  # all there are
-    assert [clip.name for clip in PairExcerpts(Walls("abcdef"), 3, 4)] == [
+    assert [clip.name for clip in PairExcerpts(Walls("abcdef"), 3, 4, dense=False)] == [
         "walls/0-0",
         "walls/2-2",
         "walls/4-4",
@@ -205,9 +205,9 @@ class Dark(Walls):
 
 
 def test_an_excerpt_that_shows_nothing_gives_way_to_the_next():
-    assert PairExcerpts(Dark("aaa"), 1, 4)[0].name == "walls/2-2"
+    assert PairExcerpts(Dark("aaa"), 1, 4, dense=False)[0].name == "walls/2-2"
     with pytest.raises(Unusable, match="nothing to learn from in 2 .* pair 1 is dark"):
-        PairExcerpts(Dark("aa"), 1, 4)[0]
+        PairExcerpts(Dark("aa"), 1, 4, dense=False)[0]
 
 
 VALIDATED = (
