@@ -1,21 +1,22 @@
-"""Matching two images: a clip of two frames, asked for a grid of points."""
+"""Matching two images: a grid of points, or given ones, found in the other image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import channels_first, check_inside, resize, working_size
-from retracker.inference.slots import GROUP_SIZE, FrameTracks, Slots
-from retracker.media.image import read_image
+from retracker.inference.frames import check_inside
+from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View
+from retracker.inference.sampling import balanced_sample
+from retracker.inference.two_views import Found, TwoViews, grid_points
 from retracker.types import TensorStruct
 
 DEFAULT_GRID = 32  # points a side
+ROUND_TRIP_PX = 2.0  # at the network's working size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,57 +28,105 @@ class Matches(TensorStruct):
     confidence: Float[Tensor, " M"]  # in [0, 1]
     index: Int[Tensor, " M"]  # which of the points asked for each one is
 
+    def __len__(self) -> int:
+        return len(self.index)
 
-def match(
+    def __getitem__(self, chosen: Bool[Tensor, " M"] | Int[Tensor, " K"]) -> "Matches":
+        return self.map(lambda x: x[chosen])
+
+
+class PairMatcher:
+    """Matches one pair of images after another; files that come again are not encoded again."""
+
+    def __init__(
+        self, model: nn.Module, image_size: int | None = None, kept_images: int = KEPT_IMAGES
+    ) -> None:
+        self.encoder = ImageEncoder(model, image_size, kept_images)
+
+    def match(  # noqa: PLR0913 -- what is matched (2), where (2), how the matches are filtered (4)
+        self,
+        image_a: ImageSource,
+        image_b: ImageSource,
+        points: Tensor | np.ndarray | Sequence | None = None,
+        grid: int = DEFAULT_GRID,
+        mutual: bool = False,
+        round_trip_px: float | int = ROUND_TRIP_PX,
+        num: int | None = None,
+        seed: int = 0,
+    ) -> Matches:
+        """As ``retracker.match`` does."""
+        first, second = self.encoder.open(image_a), self.encoder.open(image_b)
+        _check_positive(round_trip_px, "round_trip_px")
+        if num is not None:
+            _check_positive(num, "num")
+        if points is None:
+            found = self._match(first, second, grid_points(*first.size, grid), mutual, round_trip_px)
+            if mutual:  # and what is seen from the other side: of a smaller part of the scene, say
+                other = self._match(second, first, grid_points(*second.size, grid), mutual, round_trip_px)
+                found = found.map(lambda *sides: torch.cat(sides), _turned(other, grid**2))
+        else:
+            found = self._match(first, second, as_points(points, first.size), mutual, round_trip_px)
+        if num is None:
+            return found
+        ends = (found.points_a / _wh(first), found.points_b / _wh(second))
+        return found[balanced_sample(torch.cat(ends, dim=-1), found.confidence, num, seed)]
+
+    def find(self, first: View, second: View, xy: Float[Tensor, "N 2"]) -> Found:
+        """Points of one view (px), each looked for in the other, whether it is there or not."""
+        return TwoViews(self.encoder, first, second).find(xy)
+
+    def _match(
+        self, first: View, second: View, xy: Float[Tensor, "N 2"], mutual: bool, round_trip_px: float | int
+    ) -> Matches:
+        found = self.find(first, second, xy)
+        index = found.matched.nonzero()[:, 0]
+        matches = Matches(
+            points_a=xy[index], points_b=found.xy[index], confidence=found.confidence[index], index=index
+        )
+        if not mutual:
+            return matches
+        back = self.find(second, first, matches.points_b)
+        apart = rescale(back.xy - matches.points_a, first.size, self.encoder.own_size(first)).norm(dim=-1)
+        return matches[back.matched & (apart < round_trip_px)]
+
+
+def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches are filtered (4)
     model: nn.Module,
-    image_a: Tensor | np.ndarray | str | Path,
-    image_b: Tensor | np.ndarray | str | Path,
+    image_a: ImageSource,
+    image_b: ImageSource,
     points: Tensor | np.ndarray | Sequence | None = None,
     grid: int = DEFAULT_GRID,
     image_size: int | None = None,
+    mutual: bool = False,
+    round_trip_px: float | int = ROUND_TRIP_PX,
+    num: int | None = None,
+    seed: int = 0,
 ) -> Matches:
     """Find points of image a in image b: the given (N, 2) in raster px, or a grid of ``grid`` points a side.
 
-    Images are paths or uint8 (3,H,W) or (H,W,3), of any two sizes. Only points that the model finds visible
-    and inside image b are returned. Raises ValueError for a point outside image a, and what ``read_image``
-    raises.
+    Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes; ``image_size`` is the working size, if not
+    the model's own. Only points that the model finds visible and inside image b are returned, and none whose
+    surroundings, here or there, are of one colour. With ``mutual`` a point must also be found back, less than
+    ``round_trip_px`` (at the working size of image a) from where it started; and a grid is laid over both
+    images, b's points counted on from a's in ``index`` and less than that from their own start. Of more than
+    ``num`` matches a sample is returned, balanced by certainty and density (``sampling.py``), the same for
+    the same ``seed``. Raises ValueError for a point outside image a, and what ``read_image`` raises.
     """
-    image_a, image_b = _read(image_a), _read(image_b)
-    sizes = [(image.shape[-2], image.shape[-1]) for image in (image_a, image_b)]
-    points_a = _points(points, sizes[0]) if points is not None else grid_points(*sizes[0], grid)
-    small = [working_size(*size, image_size or model.image_size) for size in sizes]
-    with torch.inference_mode():
-        slots = Slots(model, GROUP_SIZE)
-        for index, xy in enumerate(rescale(points_a, sizes[0], small[0]).tolist()):
-            slots.add(index, tuple(xy))
-        for image, size in zip((image_a, image_b), small, strict=True):
-            found = _step(slots, image, size)
-    points_b = rescale(found.tracks, small[1], sizes[1]).clone()
-    height, width = sizes[1]
-    inside = ((points_b >= 0) & (points_b <= points_b.new_tensor([width, height]))).all(-1)
-    index = (found.visible & inside).nonzero()[:, 0]
-    return Matches(
-        points_a=points_a[index],
-        points_b=points_b[index],
-        confidence=found.confidence.clone()[index],
-        index=index,
+    matcher = PairMatcher(model, image_size, kept_images=0)
+    return matcher.match(
+        image_a,
+        image_b,
+        points=points,
+        grid=grid,
+        mutual=mutual,
+        round_trip_px=round_trip_px,
+        num=num,
+        seed=seed,
     )
 
 
-def grid_points(height: int, width: int, count: int) -> Float[Tensor, "N 2"]:
-    """The centres of ``count`` x ``count`` equal tiles of an image, row by row, in raster px."""
-    if count < 1:
-        raise ValueError(f"expected a grid of at least 1 point a side, got {count}")
-    x = (torch.arange(count) + 0.5) * width / count
-    y = (torch.arange(count) + 0.5) * height / count
-    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2)
-
-
-def _read(image: Tensor | np.ndarray | str | Path) -> UInt8[Tensor, "3 H W"]:
-    return read_image(image) if isinstance(image, (str, Path)) else channels_first(torch.as_tensor(image))
-
-
-def _points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Float[Tensor, "N 2"]:
+def as_points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Float[Tensor, "N 2"]:
+    """Points (N, 2) of an image of (height, width); raises ValueError naming the first that is not in it."""
     points = torch.as_tensor(points, dtype=torch.float32).detach().cpu()
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"expected points of shape (N, 2), got {tuple(points.shape)}")
@@ -85,6 +134,21 @@ def _points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Fl
     return points
 
 
-def _step(slots: Slots, image: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
-    device = next(slots.net.parameters()).device
-    return slots.step(slots.net.encode(resize(image.to(device), size)[None]))
+def _turned(matches: Matches, first_index: int) -> Matches:
+    """Matches from b to a as matches from a to b."""
+    return replace(
+        matches,
+        points_a=matches.points_b,
+        points_b=matches.points_a,
+        index=matches.index + first_index,
+    )
+
+
+def _wh(view: View) -> Float[Tensor, "2"]:
+    height, width = view.size
+    return torch.tensor([float(width), float(height)])
+
+
+def _check_positive(value: float | int, name: str) -> None:
+    if not value > 0:
+        raise ValueError(f"{name}: expected a positive number, got {value:g}")

@@ -1,0 +1,122 @@
+"""Images as a network sees them, the last few of which are kept: lists of pairs name most images often."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from retracker.geometry.coords import rescale
+from retracker.inference.frames import channels_first, resize, working_size
+from retracker.media.files import existing_file
+from retracker.media.image import read_image
+from retracker.types import FeaturePyramid, TensorStruct
+
+SURROUNDINGS_PX = 16  # at the working size: two cells of the coarsest grid to each side
+FLAT_LEVELS = 2  # of 255: what rounding and JPEG do to one colour
+KEPT_IMAGES = 16  # by default; with the tiny net one takes about 6 MB
+
+ImageSource = Tensor | np.ndarray | str | Path  # a file, or uint8 (3,H,W) or (H,W,3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(TensorStruct):
+    """One image of a pair, and what tells it from others: its file and when that was written."""
+
+    image: UInt8[Tensor, "3 H W"]  # RGB
+    key: tuple[str, int] | None  # None: it came as an array, and is not kept
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width, px."""
+        return self.image.shape[-2], self.image.shape[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedView(TensorStruct):
+    """A view at one working size, encoded."""
+
+    features: FeaturePyramid
+    textured: Bool[Tensor, "h w"]  # the surroundings of each working pixel show more than one colour
+    size: tuple[int, int]  # height and width of the view, px
+    small: tuple[int, int]  # height and width that it was encoded at, px
+
+    def inward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Points of the view, moved to its working size."""
+        return rescale(xy, self.size, self.small)
+
+    def outward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Points of its working size, moved to the view."""
+        return rescale(xy, self.small, self.size)
+
+    def has_texture(self, xy: Float[Tensor, "N 2"]) -> Bool[Tensor, " N"]:
+        """Whether there is anything to see around each point (px of the working size)."""
+        height, width = self.textured.shape
+        column, row = xy.floor().long().unbind(-1)
+        return self.textured[row.clamp(0, height - 1), column.clamp(0, width - 1)]
+
+
+class ImageEncoder:
+    """Reads and encodes images; the last ``kept_images`` files, and what was encoded of each, are kept."""
+
+    def __init__(self, model: nn.Module, image_size: int | None, kept_images: int) -> None:
+        self.model, self.kept_images = model, kept_images
+        self.image_size = image_size or model.image_size
+        self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
+        self._encoded: dict[tuple[str, int], dict[tuple[int, int], EncodedView]] = {}
+
+    def open(self, source: ImageSource) -> View:
+        """An image by its file, or as an array. Raises ValueError or OSError, as ``read_image`` does."""
+        if not isinstance(source, (str, Path)):
+            return View(image=channels_first(torch.as_tensor(source)), key=None)
+        if not self.kept_images:
+            return View(image=read_image(source), key=None)
+        path = existing_file(source)
+        key = (str(path.resolve()), path.stat().st_mtime_ns)
+        if key not in self._views:
+            self._keep(View(image=read_image(path), key=key))
+        self._views.move_to_end(key)
+        return self._views[key]
+
+    def own_size(self, view: View) -> tuple[int, int]:
+        """The working size that an image has by itself: its own aspect, about ``image_size ** 2`` px."""
+        return working_size(*view.size, self.image_size)
+
+    def encode(self, view: View, small: tuple[int, int]) -> EncodedView:
+        """A view at a working size."""
+        kept = self._encoded.get(view.key, {}) if view.key is not None else {}
+        if small not in kept:
+            kept[small] = self._encode(view, small)
+        return kept[small]
+
+    def _keep(self, view: View) -> None:
+        """Keep one more, and forget the one that was not asked for longest."""
+        self._views[view.key], self._encoded[view.key] = view, {}
+        while len(self._views) > self.kept_images:
+            oldest, _ = self._views.popitem(last=False)
+            del self._encoded[oldest]
+
+    def _encode(self, view: View, small: tuple[int, int]) -> EncodedView:
+        device = next(self.model.parameters()).device
+        frame = resize(view.image.to(device), small)
+        with torch.inference_mode():
+            features = self.model.encode(frame[None])
+        return EncodedView(features=features, textured=textured(frame).cpu(), size=view.size, small=small)
+
+
+def textured(frame: UInt8[Tensor, "3 h w"]) -> Bool[Tensor, "h w"]:
+    """Where the surroundings of a pixel differ by more than ``FLAT_LEVELS`` in some channel."""
+    values = frame[None].float()
+    span = _highest(values) + _highest(-values)  # the highest less the lowest
+    return (span > FLAT_LEVELS).any(dim=1)[0]
+
+
+def _highest(values: Float[Tensor, "1 C h w"]) -> Float[Tensor, "1 C h w"]:
+    """The maximum over the square around each pixel: along rows, then along columns."""
+    width = 2 * SURROUNDINGS_PX + 1
+    rows = F.max_pool2d(values, (1, width), stride=1, padding=(0, SURROUNDINGS_PX))
+    return F.max_pool2d(rows, (width, 1), stride=1, padding=(SURROUNDINGS_PX, 0))
