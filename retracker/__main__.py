@@ -12,6 +12,7 @@ COMMANDS = MappingProxyType(
         "eval": ("retracker.eval", "measure a checkpoint, e.g. eval benchmark=synthetic_val ckpt=tiny"),
         "track": ("retracker.commands.track", "follow points through a video"),
         "match": ("retracker.commands.match", "find the points of one image in another"),
+        "boost": ("retracker.commands.boost", "strengthen the descriptors of images"),
         "data": ("retracker.commands.data", "check a data set, or look at one clip of it"),
     }
 )

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from retracker.checkpoint import load
+from retracker.models.descriptor import FeatureBooster
 
 USER_ERROR = 2  # exit code of a mistake on the command line or in its files
 INTERRUPTED = 130  # what shells report after Ctrl-C
@@ -32,11 +33,16 @@ def exit_code(program: str, action: Callable[[], int | None]) -> int:
     try:
         return action() or 0
     except (ValueError, OSError) as error:
-        sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
+        complain(program, error)
         return USER_ERROR
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED
+
+
+def complain(program: str, error: Exception) -> None:
+    """Say in one line on stderr what went wrong."""
+    sys.stderr.write(f"{program}: {' '.join(str(error).split())}\n")
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
@@ -77,14 +83,22 @@ def check_positive(option: str, value: int | None) -> None:
 
 
 def load_model(ckpt: str, device: str) -> nn.Module:
-    """Load a checkpoint onto the device; raises ValueError if there is no such device."""
+    """Load a tracker onto the device; raises ValueError if it is none or if there is no such device."""
+    place = find_device(device)
+    net = load(ckpt)
+    if isinstance(net, FeatureBooster):
+        raise ValueError(f"{ckpt}: holds a FeatureBooster, which follows no points (see retracker boost)")
+    return net.to(place)
+
+
+def find_device(device: str) -> torch.device:
+    """The device of a name such as auto or cuda:1; raises ValueError if there is no such device."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.zeros(0, device=device).device
+        return torch.zeros(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device: cannot use {device!r} on this machine (try auto or cpu)") from error
-    return load(ckpt).to(place)
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from retracker.media.features import pack_bits as pack_bits
+from retracker.media.features import unpack_bits as unpack_bits
 from retracker.types import LocalFeatures
 
 Extractor = Callable[[UInt8[Tensor, "3 H W"]], LocalFeatures]
@@ -69,18 +71,6 @@ class Orb:
             geometry=torch.stack([size / ORB_SIZE, angle], dim=-1),
             descriptors=unpack_bits(torch.from_numpy(descriptors.reshape(-1, 32).astype(np.uint8))),
         )
-
-
-def pack_bits(descriptors: Float[Tensor, "*B D"]) -> UInt8[Tensor, "*B bytes"]:
-    """The signs of numbers as bits, eight to a byte, the first in the lowest place; 0 and more is a 1."""
-    packed = np.packbits((descriptors >= 0).cpu().numpy(), axis=-1, bitorder="little")
-    return torch.from_numpy(packed)
-
-
-def unpack_bits(packed: UInt8[Tensor, "*B bytes"]) -> Float[Tensor, "*B D"]:
-    """Bits as -1 and +1, the inverse of ``pack_bits``."""
-    bits = np.unpackbits(packed.cpu().numpy(), axis=-1, bitorder="little")
-    return torch.from_numpy(bits).float() * 2 - 1
 
 
 def _detect(
