@@ -68,6 +68,7 @@ TABLE = {
         {"pickle"},
     ),
     "inference": Rule({"types", "geometry", "models", "media", "checkpoint"}, TENSORS | {"numpy"}),
+    "inference/verification.py": Rule({"types"}, {"torch", "jaxtyping", "numpy", "cv2"}),
     "training": Rule(
         {"types", "models", "losses", "metrics", "visualize", "checkpoint"},
         TENSORS | {"numpy", "pytorch_lightning", "rich"},
