@@ -26,7 +26,7 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
-from retracker.training.module import TrackingModule
+from retracker.training.net_module import NetModule
 from retracker.training.resume import check_resumable
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def build_data(cfg: DictConfig) -> pl.LightningDataModule:
         ) from None
 
 
-def build_module(cfg: DictConfig, *, fresh: bool) -> TrackingModule:
+def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
     """The net of ``cfg.model``, with backbone weights if training starts afresh, and how to train it."""
     net_config = OmegaConf.to_container(cfg.model, resolve=True)
     net = build_net(net_config)

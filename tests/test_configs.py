@@ -20,6 +20,7 @@ YAMLS = sorted(CONFIGS.rglob("*.yaml"))
 BASES = [path.stem for path in YAMLS if path.parent == CONFIGS]
 CHOICES = [path.relative_to(CONFIGS).with_suffix("").as_posix() for path in YAMLS if path.parent != CONFIGS]
 ADDED = ("experiment", "debug")  # groups without an entry in the defaults list: chosen with "+"
+OTHER = ("train", "+experiment=booster")  # trains another kind of net, from groups of its own
 DOORS = (ROOT / "retracker/train.py", ROOT / "retracker/eval.py", *(ROOT / "retracker/commands").glob("*.py"))
 
 
@@ -29,19 +30,21 @@ def compose_config(base: str, *overrides: str) -> DictConfig:
 
 
 @functools.cache
-def mounts(base: str) -> dict[str, set[str]]:
-    """What overrides each group of a base configuration: {"backbone": {"backbone@model.backbone"}, ...}."""
+def mounts(base: str, *overrides: str) -> dict[str, set[str]]:
+    """What overrides each group of a configuration: {"backbone": {"backbone@model.backbone"}, ...}."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        return loader.compute_defaults_list(base, [], RunMode.RUN).overrides.known_choices_per_group
+        defaults = loader.compute_defaults_list(base, list(overrides), RunMode.RUN)
+        return defaults.overrides.known_choices_per_group
 
 
-def ways_to_choose(choice: str) -> list[tuple[str, str]]:
-    """Each (base, override) that brings one yaml of a group into a configuration."""
+def ways_to_choose(choice: str) -> list[tuple[str, ...]]:
+    """Each (base, override, ...) that brings one yaml of a group into a configuration."""
     group, _, name = choice.rpartition("/")
     if group in ADDED:
         return [("train", f"+{group}={name}")]
-    return [(base, f"{key}={name}") for base in BASES for key in sorted(mounts(base).get(group, ()))]
+    found = [(base, f"{key}={name}") for base in BASES for key in sorted(mounts(base).get(group, ()))]
+    return found or [(*OTHER, f"{key}={name}") for key in sorted(mounts(*OTHER).get(group, ()))]
 
 
 def configurations() -> list[tuple[str, ...]]:

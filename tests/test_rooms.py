@@ -62,6 +62,7 @@ TABLE = {
     "data/safe_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
     "data/mapped_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
     "data/datamodule.py": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "pytorch_lightning"}),
+    "data/stream_module.py": Rule({"types"}, {"torch", "pytorch_lightning"}),
     "benchmarks": Rule(
         {"types", "geometry", "metrics", "data", "media", "visualize"},
         TENSORS | {"numpy", "cv2", "rich", "yaml"},

@@ -11,7 +11,7 @@ from retracker.data.augment import Transform
 from retracker.data.faults import CorruptSample, DataFault, Faults
 from retracker.data.recordings import Unusable
 from retracker.data.sources import Source
-from retracker.types import Noise, VideoSample
+from retracker.types import Noise, TensorStruct, VideoSample
 
 NOISE = 1  # the noise has a stream of its own: no change of augmentation moves it
 KIND = 3  # and so has the order of kinds; 2 is what WarpedImages draws from
@@ -54,7 +54,7 @@ class Mixture(Dataset[VideoSample]):
         self.kinds = Kinds([source.num_frames for source in self.sources], share, seed)
         self.faults = Faults(self.names)
 
-    def __getitem__(self, position: int) -> VideoSample:
+    def __getitem__(self, position: int) -> TensorStruct:
         chance = self.kinds.chance(position // self.block)
         attempt = 0
         while True:
@@ -67,9 +67,13 @@ class Mixture(Dataset[VideoSample]):
                 attempt += 1
                 continue
             self.faults.sound(which)
-            return with_noise(sample, np.random.default_rng((self.seed, position, 0, NOISE)))
+            return self.finished(sample, position)
 
-    def _usable(self, which: int, rng: np.random.Generator) -> VideoSample:
+    def finished(self, sample: VideoSample, position: int) -> VideoSample:
+        """What the stream has at a position, once its sample is drawn: that, with its noise."""
+        return with_noise(sample, np.random.default_rng((self.seed, position, 0, NOISE)))
+
+    def _usable(self, which: int, rng: np.random.Generator) -> TensorStruct:
         """A clip of one source with something to learn from: drawn again, never exchanged for another's."""
         for _ in range(PATIENCE):
             try:

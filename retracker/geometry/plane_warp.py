@@ -28,7 +28,9 @@ class PlaneWarp(TensorStruct):
 
     def source(self, xy: Float[Tensor, "*#B N 2"]) -> tuple[Float[Tensor, "*B N 2"], Bool[Tensor, "*B N"]]:
         """Where places of the frame are taken from, and whether they are: not from behind the horizon."""
-        return transform(self.homography, xy + thin_plate(xy, self.centres) @ self.spline)
+        if self.spline.any():  # most of the time goes there
+            xy = xy + thin_plate(xy, self.centres) @ self.spline
+        return transform(self.homography, xy)
 
     def find(self, source: Float[Tensor, "*#B N 2"]) -> tuple[Float[Tensor, "*B N 2"], Bool[Tensor, "*B N"]]:
         """Where in the frame things of the source are seen, and whether they were found: Newton's method."""

@@ -1,7 +1,7 @@
 """Average precision as something that can be learnt: FastAP (Cakir et al., CVPR 2019)."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import FunctionCtx
@@ -23,7 +23,7 @@ def fast_ap(
     all, summed up to z. What is neither positive nor negative is left out; a query without positives has 0.
     """
     place = (distance * (bins / largest)).clamp(0, bins)
-    positives, counted = SoftHistograms.apply(place, positive, positive | negative, bins)  # B N bins + 1
+    positives, counted = SoftHistograms.apply(place, positive, positive | negative, bins)  # *B N bins + 1
     before, all_before = positives.cumsum(-1), counted.cumsum(-1)
     found = (positives > 0) & (before > 0)
     share = torch.where(found, before / torch.where(found, all_before, 1.0), 0.0)
@@ -32,10 +32,10 @@ def fast_ap(
 
 
 class SoftHistograms(Function):
-    """How much of some distances falls to each centre: two histograms, of two selections.
+    """How much of some distances falls to each centre: two histograms, of two selections, the first sparse.
 
-    The slope of a triangular share is that of its two centres' gradients, so that nothing of the size of the
-    distances need be kept for each centre: an eleventh of what autograd would keep.
+    The slope of a triangular share is that of its two centres' gradients, so that nothing need be kept but
+    the distances themselves: autograd would keep them once for each centre.
     """
 
     @staticmethod
@@ -47,16 +47,27 @@ class SoftHistograms(Function):
         bins: int,
     ) -> tuple[Float[Tensor, "*B N centres"], Float[Tensor, "*B N centres"]]:
         ctx.save_for_backward(place, first, second)
-        shares = ((1 - (place - centre).abs()).clamp(min=0) for centre in range(bins + 1))
-        sums = [((share * first).sum(-1), (share * second).sum(-1)) for share in shares]
-        of_first, of_second = zip(*sums, strict=True)
-        return torch.stack(of_first, dim=-1), torch.stack(of_second, dim=-1)
+        below, above = _shares(place, bins)
+        above = torch.where(second, above, 0.0)
+        nothing = place.new_zeros(*place.shape[:-1], bins + 1)
+        of_second = nothing.scatter_add(-1, below, second.to(place.dtype) - above)
+        of_second.scatter_add_(-1, below + 1, above)
+        *query, _ = chosen = first.nonzero(as_tuple=True)
+        below, above = _shares(place[chosen], bins)
+        of_first = nothing.index_put((*query, below), 1 - above, accumulate=True)
+        return of_first.index_put_((*query, below + 1), above, accumulate=True), of_second
 
     @staticmethod
     def backward(
         ctx: FunctionCtx, of_first: Float[Tensor, "*B N centres"], of_second: Float[Tensor, "*B N centres"]
     ) -> tuple[Float[Tensor, "*B N M"], None, None, None]:
         place, first, second = ctx.saved_tensors
-        below = place.long().clamp(max=of_first.shape[-1] - 2)
-        change = of_first.diff(dim=-1).gather(-1, below) * first
-        return change + of_second.diff(dim=-1).gather(-1, below) * second, None, None, None
+        below, _ = _shares(place, of_first.shape[-1] - 1)
+        slope = of_second.diff(dim=-1).gather(-1, below) * second
+        return slope + of_first.diff(dim=-1).gather(-1, below) * first, None, None, None
+
+
+def _shares(place: Float[Tensor, "*S"], bins: int) -> tuple[Int[Tensor, "*S"], Float[Tensor, "*S"]]:
+    """The centre below each place, and how much falls to the one above it."""
+    below = place.long().clamp(max=bins - 1)
+    return below, place - below

@@ -69,7 +69,7 @@ class BoosterLoss(nn.Module):
         binary: bool,
     ) -> Ranking:
         """Average precision, boosted and original, in both directions."""
-        distance = bit_distance(boosted0, boosted1) if binary else unit_distance(boosted0, boosted1)
+        distance = boosted_distance(boosted0, boosted1, binary=binary)
         largest = boosted0.shape[-1] if binary else FARTHEST
         original = original_distance(pair)
         forth = self._labels(pair.moved0, pair.known0, pair.features0, pair.features1)
@@ -82,7 +82,7 @@ class BoosterLoss(nn.Module):
             )
             for found, raw, labels in (
                 (distance, original, forth),
-                (distance.mT, original.mT, back),
+                (distance.mT.contiguous(), original.mT.contiguous(), back),
             )
         ]
         boosted, raw, counted = (torch.cat(both, dim=-1) for both in zip(*sides, strict=True))
@@ -99,6 +99,13 @@ class BoosterLoss(nn.Module):
         apart = (moved[:, :, None] - other.xy[:, None]).abs().amax(-1)  # B N M
         there = (known & own.present)[..., None] & other.present[:, None]
         return there & (apart <= self.near), there & (apart >= self.far)
+
+
+def boosted_distance(
+    a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"], *, binary: bool
+) -> Float[Tensor, "B N M"]:
+    """By their signs, or of vectors of unit length."""
+    return bit_distance(a, b) if binary else unit_distance(a, b)
 
 
 def unit_distance(a: Float[Tensor, "B N D"], b: Float[Tensor, "B M D"]) -> Float[Tensor, "B N M"]:

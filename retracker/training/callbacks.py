@@ -13,7 +13,6 @@ import pytorch_lightning as pl
 import torch
 
 from retracker.checkpoint import write_atomically
-from retracker.types import VideoSample
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +98,8 @@ class Throughput(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since, self._clips = time.perf_counter(), 0
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch: VideoSample, batch_idx) -> None:
-        self._clips += len(batch.video)
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self._clips += pl_module.batch_length(batch)
         if trainer.global_step % trainer.log_every_n_steps:
             return
         now = time.perf_counter()

@@ -20,7 +20,8 @@ class Optimisation:
 
     def __call__(self, net: nn.Module) -> tuple[Optimizer, LambdaLR]:
         """Parameters without gradient are left out; vectors and scalars (biases, norms) are not decayed."""
-        released = {p for target in net.backbone.weight_targets() for p in target.module.parameters()}
+        targets = net.backbone.weight_targets() if hasattr(net, "backbone") else ()
+        released = {p for target in targets for p in target.module.parameters()}
         groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
         for parameter in net.parameters():
             if parameter.requires_grad:

@@ -57,7 +57,7 @@ class WarpedImages(Dataset[VideoSample]):
                 f"got {length}, {num_points}, {size} and {num_frames}"
             )
         self.storage = Storage(root, cache)
-        self.files = list(_find(self.storage, ""))
+        self.files = list(find_files(self.storage))
         if not self.files:
             raise ValueError(f"{root}: has no image ({' '.join(IMAGES)}) and no video ({' '.join(VIDEOS)})")
         self.length, self.num_frames, self.num_points, self.size = length, num_frames, num_points, size
@@ -96,7 +96,7 @@ def _read_video_frame(path: Path, index: int) -> UInt8[np.ndarray, "H W 3"]:
     return read_frames(path, [index])[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def _find(storage: Storage, folder: str) -> Iterator[str]:
+def find_files(storage: Storage, folder: str = "") -> Iterator[str]:
     """Every image and video below ``folder``."""
     for name in storage.names(folder):
         path = f"{folder}/{name}".lstrip("/")
@@ -105,4 +105,4 @@ def _find(storage: Storage, folder: str) -> Iterator[str]:
         if name.lower().endswith(IMAGES + VIDEOS):
             yield path
         elif not PurePosixPath(name).suffix or storage.names(path):
-            yield from _find(storage, path)
+            yield from find_files(storage, path)

@@ -1,0 +1,73 @@
+"""What the data of any run have in common: an endless training stream and a fixed validation set."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from math import ceil
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities import CombinedLoader
+from torch.utils.data import DataLoader, Dataset
+
+from retracker.data.mixture import Mixture, Positions
+from retracker.data.workers import settle
+from retracker.types import TensorStruct
+
+Collate = Callable[[Sequence[TensorStruct]], TensorStruct]
+
+
+class StreamModule(pl.LightningDataModule):
+    """Read ``stream`` from where a run stands, and all of ``val`` in order, one sample at a time.
+
+    ``val`` must begin again after its last sample, and then say of each that it does not count: ranks go in
+    step. Raises ValueError for a batch_size or num_workers that makes no sense.
+    """
+
+    def __init__(
+        self, stream: Mixture, val: Dataset, collate: Collate, batch_size: int, num_workers: int
+    ) -> None:
+        super().__init__()
+        whole = isinstance(batch_size, int) and isinstance(num_workers, int)
+        if not whole or batch_size < 1 or num_workers < 0:
+            raise ValueError(
+                f"data: batch_size must be >= 1 and num_workers >= 0, got {batch_size!r} and {num_workers!r}"
+            )
+        self.stream, self.val, self.collate = stream, val, collate
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self._loaders: list[DataLoader] = []
+
+    def train_dataloader(self) -> DataLoader:
+        """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
+        trainer = self.trainer
+        batches = trainer.global_step * trainer.accumulate_grad_batches
+        start = batches * self.batch_size * trainer.world_size + trainer.global_rank
+        return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        """Every ``world_size``-th sample, one at a time, and as many on each rank."""
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
+        return self._loader(self.val, positions, batch_size=1)
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
+        """Say in the end what had to be skipped."""
+        if report := self.stream.faults.report():
+            warnings.warn(report, stacklevel=2)
+
+    def on_exception(self, exception: BaseException) -> None:  # noqa: ARG002  Lightning's signature
+        """End all workers: Lightning ends those of training or of validation, whichever was under way."""
+        CombinedLoader(self._loaders).reset()
+
+    def _loader(self, source: Dataset, positions: Sequence[int] | Positions, batch_size: int) -> DataLoader:
+        loader = DataLoader(
+            source,
+            sampler=positions,
+            batch_size=batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            collate_fn=self.collate,
+            worker_init_fn=settle,
+            pin_memory=torch.cuda.is_available(),
+        )
+        self._loaders.append(loader)
+        return loader
