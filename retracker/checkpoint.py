@@ -9,7 +9,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def resolve(source: str | Path) -> Path:
 
 
 def build_net(config: Mapping) -> nn.Module:
-    """Build a net from a nested mapping in which ``_target_`` names a class of ``retracker.models``.
+    """Build a net from a nested mapping in which ``_target_`` names what builds it in ``retracker.models``.
 
     Nested mappings with a ``_target_`` are built first, lists item by item; all else is handed over as it is.
     Raises ValueError for a foreign target and for keys that the target does not take or lacks.
@@ -196,7 +196,7 @@ def _call(target: object, parts: dict, where: str) -> object:
     return factory(**parts)
 
 
-def _find(target: object, where: str) -> type:
+def _find(target: object, where: str) -> Callable[..., object]:
     if not (isinstance(target, str) and target.startswith(MODELS)):
         raise ValueError(f"{where}: only parts of {MODELS[:-1]} can be built, not {target!r}")
     module_name, _, name = target.rpartition(".")

@@ -1,9 +1,10 @@
 """FeatureBooster: released shapes and weights, masks, and its place in the tracker."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from omegaconf import OmegaConf
 
 from retracker.checkpoint import build_net
@@ -13,13 +14,12 @@ from retracker.models.descriptor import (
     DescriptorEncoder,
     FeatureBooster,
     KeypointEncoder,
+    boost,
     build_booster,
     normalise_keypoints,
 )
-from retracker.types import FeatureLevel, FeaturePyramid
+from retracker.types import FeatureLevel, FeaturePyramid, LocalFeatures
 
-ROOT = Path(__file__).parents[2]
-RELEASED = ROOT.parent / "shared" / "assets" / "SIFT+Boost-F.pth"
 AS_RELEASED = {"keypoint_encoder": True, "cross_boosting": True, "attention": "aft", "dropout": 0.0}
 COUNTS = {
     "ORB+Boost-B": 2_612_832,
@@ -141,15 +141,150 @@ def test_attention_free_mixing_equals_its_formula():
     torch.testing.assert_close(attention(x, None)[0], expected, atol=1e-6, rtol=1e-6)
 
 
-def test_released_weights_load_strictly_and_give_unit_vectors():
-    if not RELEASED.exists():
-        pytest.skip("no ../shared/assets/SIFT+Boost-F.pth beside this checkout")
-    net = build_booster("SIFT+Boost-F", **AS_RELEASED).eval()
-    net.load_state_dict(torch.load(RELEASED, weights_only=True), strict=True)
-    descriptors = torch.nn.functional.normalize(torch.rand(2, 50, 128), dim=-1)
-    out = net(descriptors, torch.rand(2, 50, 4) - 0.5, None)
-    torch.testing.assert_close(out.norm(dim=-1), torch.ones(2, 50))
-    assert out.min() < 0  # no ReLU at the end
+def features(count, seed=3, width=128, geometry=2, size=(120, 200)):
+    """Those of one image."""
+    generator = torch.Generator().manual_seed(seed)
+    return LocalFeatures(
+        xy=torch.rand(count, 2, generator=generator) * torch.tensor(size).flip(0),
+        geometry=torch.rand(count, geometry, generator=generator) * 3,
+        descriptors=F.normalize(torch.randn(count, width, generator=generator), dim=-1),
+        present=torch.ones(count, dtype=torch.bool),
+        size=torch.tensor(size),
+    )
+
+
+def sift_booster(**switches):
+    torch.manual_seed(4)
+    return build_booster("SIFT+Boost-F", **(AS_RELEASED | switches)).eval()
+
+
+def papers_data_flow(state, descriptors, keypoints):
+    """SIFT+Boost-F from the tensors alone, one image, as section 3 of the paper says."""
+
+    def linear(name, x):
+        return x @ state[f"{name}.weight"].T + state[f"{name}.bias"]
+
+    def mlp(name, x, layers):
+        for index in range(0, 2 * layers, 2):
+            x = linear(f"{name}.{index}", x.clamp(min=0) if index else x)
+        return x
+
+    def norm(name, x):
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, keepdim=True, correction=0) + 1e-6).sqrt()
+        return x * state[f"{name}.weight"] + state[f"{name}.bias"]
+
+    x = descriptors + mlp("denc.encoder", descriptors, 3) + mlp("kenc.encoder", keypoints, 5)
+    x = norm("layer_norm", x)
+    for block in (f"attn_proj.layers.{index}" for index in range(4)):
+        attention = f"{block}.attn"
+        weights = linear(f"{attention}.key", x).exp()
+        summary = (weights / weights.sum(0) * linear(f"{attention}.value", x)).sum(0)
+        gated = summary / (1 + (-linear(f"{attention}.query", x)).exp())
+        x = norm(f"{attention}.layer_norm", x + linear(f"{attention}.proj", gated))
+        x = norm(f"{block}.ffn.layer_norm", x + mlp(f"{block}.ffn.mlp", x, 2))
+    out = linear("final_proj", x)
+    return out / out.norm(dim=1, keepdim=True)
+
+
+def test_boosting_is_the_papers_data_flow_with_the_released_names():
+    net, found = sift_booster().double(), features(7)
+    found = replace(found, **{k: getattr(found, k).double() for k in ("xy", "geometry", "descriptors")})
+    normalised = (found.xy - torch.tensor([100.0, 60.0])) / (0.7 * 200)
+    expected = papers_data_flow(
+        net.state_dict(), found.descriptors, torch.cat([normalised, found.geometry], 1)
+    )
+    # 1e-6: the soft-max over points is taken in single precision
+    torch.testing.assert_close(boost(net, found), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_images_boosted_together_are_as_one_by_one():
+    net = sift_booster()
+    several = [features(5, seed=1), features(9, seed=2, size=(300, 150)), features(0, seed=3)]
+
+    def padded(x):
+        return F.pad(x, (0, 0) * (x.ndim - 1) + (0, 9 - len(x)))
+
+    names = ("xy", "geometry", "descriptors", "present")
+    batch = LocalFeatures(
+        **{name: torch.stack([padded(getattr(one, name)) for one in several]) for name in names},
+        size=torch.stack([one.size for one in several]),
+    )
+    together = boost(net, batch)
+    assert together.isfinite().all()
+    for one, of_batch in zip(several, together, strict=True):
+        torch.testing.assert_close(of_batch[: len(one.xy)], boost(net, one), atol=1e-5, rtol=1e-5)
+
+
+def test_an_image_without_keypoints_gives_no_descriptors():
+    assert boost(sift_booster(), features(0)).shape == (0, 128)
+
+
+def test_the_order_of_an_images_keypoints_does_not_matter_to_any_preset():
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    for name, (width, geometry) in {"ORB+Boost-B": (256, 2), "XFeat+Boost-F": (64, 1)}.items():
+        torch.manual_seed(5)
+        net, found = (
+            build_booster(name, **AS_RELEASED).eval(),
+            features(6, width=width, geometry=geometry),
+        )
+        names = ("xy", "geometry", "descriptors", "present")
+        turned = replace(found, **{key: getattr(found, key)[order] for key in names})
+        torch.testing.assert_close(boost(net, turned), boost(net, found)[order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("key", ["descriptors", "xy", "geometry"])
+def test_what_is_not_finite_is_refused_unless_it_is_padding(key):
+    net, found = sift_booster(), features(4)
+    broken = getattr(found, key).clone()
+    broken[2, 0] = torch.nan
+    broken = replace(found, **{key: broken})
+    with pytest.raises(ValueError, match=f"{key} of 1 of 4 keypoints are not finite"):
+        boost(net, broken)
+    there = torch.tensor([True, True, False, True])
+    assert boost(net, replace(found, present=there)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("found", "complaint"),
+    [
+        (features(3, width=256), "descriptors of 128 numbers, as this booster reads, got 256"),
+        (
+            features(3, geometry=1),
+            "expected 2 numbers of geometry per keypoint, as this booster reads, got 1",
+        ),
+    ],
+)
+def test_features_of_another_detector_are_refused(found, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        boost(sift_booster(), found)
+
+
+def test_switches_leave_out_what_they_name():
+    whole = set(sift_booster().state_dict())
+    without = {
+        "keypoint_encoder": {name for name in whole if not name.startswith("kenc.")},
+        "cross_boosting": {name for name in whole if not name.startswith(("attn_proj.", "layer_norm."))},
+    }
+    for switch, names in without.items():
+        assert set(sift_booster(**{switch: False}).state_dict()) == names
+    multi_head = sift_booster(attention="mha")
+    assert "attn_proj.layers.0.attn.qkv.weight" in multi_head.state_dict()
+    alone = boost(sift_booster(keypoint_encoder=False), replace(features(3), geometry=torch.zeros(3, 0)))
+    assert alone.shape == (3, 128)  # geometry that nobody reads may be missing
+    with pytest.raises(ValueError, match="'aft' or 'mha', got 'full'"):
+        sift_booster(attention="full")
+
+
+def test_names_of_presets_may_be_written_in_any_case():
+    assert build_booster("orb+boost-b", **AS_RELEASED).binary
+    assert not build_booster("SUPERPOINT+BOOST-F", **AS_RELEASED).binary
+
+
+def test_dropout_of_a_named_net_acts_in_training_only():
+    net, found = sift_booster(dropout=0.5), features(6)
+    torch.testing.assert_close(boost(net, found), boost(net, found))
+    net.train()
+    assert not torch.equal(boost(net, found), boost(net, found))
 
 
 def test_keypoints_are_normalised_by_the_longer_side():
