@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     from retracker.checkpoint import load
     from retracker.inference.clip import track
     from retracker.inference.online import OnlineTracker
-    from retracker.inference.pair import match
+    from retracker.inference.pair import PairMatcher, match
     from retracker.inference.predictor import CoTrackerPredictor
+    from retracker.inference.verification import verify
+    from retracker.inference.warp import warp
 
-__all__ = ["CoTrackerPredictor", "OnlineTracker", "load", "match", "track"]
+__all__ = ["CoTrackerPredictor", "OnlineTracker", "PairMatcher", "load", "match", "track", "verify", "warp"]
 
 # Where each public name lives; looked up on first use, so that importing one room does not import all of
 # them.
@@ -19,9 +21,12 @@ _HOMES = MappingProxyType(
     {
         "CoTrackerPredictor": "retracker.inference.predictor",
         "OnlineTracker": "retracker.inference.online",
+        "PairMatcher": "retracker.inference.pair",
         "load": "retracker.checkpoint",
         "match": "retracker.inference.pair",
         "track": "retracker.inference.clip",
+        "verify": "retracker.inference.verification",
+        "warp": "retracker.inference.warp",
     }
 )
 

@@ -1,9 +1,16 @@
-"""``retracker match``: find the points of one image in another."""
+"""``retracker match``: find the points of one image in another, or of many pairs that a list names."""
 
 import argparse
+import sys
 from pathlib import Path
 
+from jaxtyping import Float
+from torch import Tensor
+
+from retracker.commands.match_lists import PairLine, read_pairs, stems
+from retracker.commands.match_pair import GeometryQuestion, PairTask
 from retracker.commands.shell import (
+    USER_ERROR,
     OneLineParser,
     add_common_arguments,
     check_folder,
@@ -11,12 +18,13 @@ from retracker.commands.shell import (
     exit_code,
     load_model,
     parse_formats,
+    progress_bar,
     say,
 )
-from retracker.commands.tables import write_matches_npz
-from retracker.inference.pair import DEFAULT_GRID, match
-from retracker.media.image import read_image, write_image
-from retracker.visualize.matches import draw_matches
+from retracker.commands.tables import POSITION, parse_points, read_queries
+from retracker.inference.pair import DEFAULT_GRID, PairMatcher
+from retracker.inference.verification import SAMPLE_SIZE, SOLVERS, THRESHOLD_PX, check_question
+from retracker.inference.warp import DEFAULT_WARP_GRID
 
 PROGRAM = "retracker match"
 FORMATS = ("npz", "png")
@@ -24,36 +32,128 @@ FORMATS = ("npz", "png")
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the arguments and match; returns the exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    missing = [name for name in ("image_a", "image_b") if getattr(arguments, name) is None]
+    if missing and arguments.pairs is None:
+        parser.error(f"the following arguments are required: {', '.join(missing)} (or --pairs)")
     return exit_code(PROGRAM, lambda: run(arguments))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Match as the arguments say and write what they ask for. Raises ValueError for a user's mistake."""
-    formats = parse_formats(arguments.save, FORMATS)
+def run(arguments: argparse.Namespace) -> int:
+    """Match as the arguments say and write what they ask for; returns the exit code.
+
+    Raises ValueError for a user's mistake. Of a list, one broken pair is told and the others are matched.
+    """
+    task = _task(arguments)
     check_folder("--out", arguments.out)
-    check_positive("--image-size", arguments.image_size)
-    paths = (arguments.image_a, arguments.image_b)
-    image_a, image_b = (read_image(path) for path in paths)
+    lines = None if arguments.pairs is None else read_pairs(arguments.pairs)
     model = load_model(arguments.ckpt, arguments.device)
-    found = match(model, image_a, image_b, grid=arguments.grid, image_size=arguments.image_size)
-    say(f"{len(found.points_a)} of {arguments.grid**2} points found, {paths[0]} in {paths[1]}")
-    for name in formats:
-        path = arguments.out / f"{paths[0].stem}_{paths[1].stem}_matches.{name}"
-        if name == "npz":
-            write_matches_npz(path, found, (str(paths[0]), str(paths[1])))
-        else:
-            picture = draw_matches(image_a, image_b, found.points_a, found.points_b, found.confidence)
-            write_image(path, picture)
-        say(f"wrote {path}")
+    matcher = PairMatcher(model, arguments.image_size)
+    if lines is not None:
+        return _match_list(task, matcher, lines, arguments)
+    paths = (arguments.image_a, arguments.image_b)
+    task.run(matcher, paths, arguments.out / f"{paths[0].stem}_{paths[1].stem}")
+    return 0
+
+
+def _match_list(
+    task: PairTask, matcher: PairMatcher, lines: list[PairLine], arguments: argparse.Namespace
+) -> int:
+    """Match all pairs; a broken one is told on stderr."""
+    num_broken = 0
+    with progress_bar("matching", len(lines)) as progress:
+        for line, stem in zip(lines, stems(lines), strict=True):
+            try:
+                task.run(matcher, line.paths(), arguments.out / stem)
+            except (ValueError, OSError) as error:
+                reason = " ".join(str(error).split())
+                sys.stderr.write(f"{PROGRAM}: {arguments.pairs}, line {line.number}: {reason}\n")
+                num_broken += 1
+            progress()
+    say(f"{len(lines) - num_broken} of {len(lines)} pairs matched")
+    return USER_ERROR if num_broken else 0
+
+
+def _task(arguments: argparse.Namespace) -> PairTask:
+    """What is asked of each pair. Raises ValueError for what contradicts itself or is not there."""
+    for option in ("image_size", "num", "grid", "warp_grid"):
+        check_positive(f"--{option.replace('_', '-')}", getattr(arguments, option))
+    if arguments.pairs is not None and arguments.image_a is not None:
+        raise ValueError("--pairs: names the images itself, expected none beside it")
+    return PairTask(
+        formats=parse_formats(arguments.save, FORMATS),
+        grid=arguments.grid or DEFAULT_GRID,
+        points=_points(arguments),
+        mutual=arguments.mutual,
+        num=arguments.num,
+        seed=arguments.seed,
+        geometry=_geometry(arguments),
+        warp_grid=(arguments.warp_grid or DEFAULT_WARP_GRID) if arguments.warp else None,
+    )
+
+
+def _points(arguments: argparse.Namespace) -> Float[Tensor, "N 2"] | None:
+    if arguments.pairs is not None and (arguments.queries is not None or arguments.points is not None):
+        raise ValueError("--pairs: matches grids of points, expected neither --points nor --queries")
+    if arguments.queries is not None:
+        return read_queries(arguments.queries, POSITION)
+    return None if arguments.points is None else parse_points(arguments.points, POSITION)
+
+
+def _geometry(arguments: argparse.Namespace) -> GeometryQuestion | None:
+    cameras = tuple(
+        None if text is None else _camera(option, text)
+        for option, text in (("--camera-a", arguments.camera_a), ("--camera-b", arguments.camera_b))
+    )
+    if any(cameras) and arguments.geometry != "essential":
+        raise ValueError("--camera-a and --camera-b: expected only with --geometry essential")
+    if arguments.geometry is None:
+        return None
+    if arguments.geometry == "essential" and cameras[0] is None:
+        raise ValueError("--geometry essential: expected --camera-a fx,fy,cx,cy (else ask for fundamental)")
+    known = None if cameras[0] is None else (cameras[0], cameras[1] or cameras[0])
+    check_question(arguments.geometry, arguments.solver, arguments.threshold, known)
+    return GeometryQuestion(
+        kind=arguments.geometry,
+        solver=arguments.solver,
+        threshold_px=arguments.threshold,
+        cameras=None if cameras[0] is None else cameras,
+    )
+
+
+def _camera(option: str, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(cell) for cell in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 4:
+        raise ValueError(f"{option}: expected four numbers fx,fy,cx,cy, got {text!r}")
+    return numbers
 
 
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog=PROGRAM, description="Find the points of one image in another.")
-    parser.add_argument("image_a", type=Path, help="the image whose points are looked for")
-    parser.add_argument("image_b", type=Path, help="the image they are looked for in")
+    parser.add_argument("image_a", type=Path, nargs="?", help="the image whose points are looked for")
+    parser.add_argument("image_b", type=Path, nargs="?", help="the image they are looked for in")
+    parser.add_argument("--pairs", type=Path, metavar="LIST", help="a file of lines 'A B' instead")
+    points = parser.add_mutually_exclusive_group()
+    points.add_argument("--grid", type=int, help=f"points a side (default: {DEFAULT_GRID})")
+    points.add_argument("--queries", type=Path, metavar="CSV", help="a file of lines x,y (px of A)")
+    points.add_argument("--points", metavar="'X,Y;...'", help="the points themselves")
     parser.add_argument(
-        "--grid", type=int, default=DEFAULT_GRID, help=f"points a side (default: {DEFAULT_GRID})"
+        "--mutual", action="store_true", help="keep what leads back to its start; grids lie over both images"
     )
+    parser.add_argument("--num", type=int, help="of more matches, a sample: sure ones, spread over the scene")
+    parser.add_argument("--seed", type=int, default=0, help="of that sample (default: 0)")
+    parser.add_argument("--geometry", choices=tuple(SAMPLE_SIZE), help="what the matches are to agree on")
+    parser.add_argument("--solver", choices=SOLVERS, default="magsac", help="(default: magsac)")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD_PX, help=f"of an inlier, px (default: {THRESHOLD_PX:g})"
+    )
+    parser.add_argument("--camera-a", metavar="FX,FY,CX,CY", help="px; for an essential matrix")
+    parser.add_argument("--camera-b", metavar="FX,FY,CX,CY", help="(default: that of A)")
+    parser.add_argument("--warp", action="store_true", help="also a semi-dense warp: flow and certainty")
+    parser.add_argument("--warp-grid", type=int, help=f"its tiles a side (default: {DEFAULT_WARP_GRID})")
     add_common_arguments(parser, FORMATS, default="npz,png")
     return parser

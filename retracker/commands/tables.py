@@ -1,8 +1,10 @@
 """Queries read from text, and tracks written as arrays and tables."""
 
 import csv
+from dataclasses import fields
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -11,21 +13,26 @@ from torch import Tensor
 
 from retracker.inference.clip import TrackResult
 from retracker.inference.pair import Matches
+from retracker.inference.verification import Geometry
+from retracker.inference.warp import Warp
 from retracker.media.files import existing_file, replacing
 
 COLUMNS = ("t", "x", "y")
+POSITION = ("x", "y")
+COUNTS = MappingProxyType({2: "two", 3: "three"})  # how many numbers a line has, in words
 
 
-def parse_points(text: str) -> Float[Tensor, "N 3"]:
+def parse_points(text: str, columns: tuple[str, ...] = COLUMNS) -> Float[Tensor, "N columns"]:
     """Queries written as "t,x,y;t,x,y;..."; raises ValueError naming the one that is wrong."""
     parts = [part for part in text.split(";") if part.strip()]
     if not parts:
-        raise ValueError('--points: expected "t,x,y;t,x,y;...", got nothing')
-    rows = [_row(part.split(","), f"--points, point {index}") for index, part in enumerate(parts)]
+        one = ",".join(columns)
+        raise ValueError(f'--points: expected "{one};{one};...", got nothing')
+    rows = [_row(part.split(","), columns, f"--points, point {index}") for index, part in enumerate(parts)]
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def read_queries(path: str | Path) -> Float[Tensor, "N 3"]:
+def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[Tensor, "N columns"]:
     """Queries from a CSV file with the columns t, x, y; a first line with these names may stand above.
 
     Raises ValueError naming the line that is wrong.
@@ -35,13 +42,13 @@ def read_queries(path: str | Path) -> Float[Tensor, "N 3"]:
         with existing_file(path).open(newline="", encoding="utf-8-sig") as file:
             for number, cells in enumerate(csv.reader(file), start=1):
                 empty = not any(cell.strip() for cell in cells)
-                heading = not rows and tuple(cell.strip().lower() for cell in cells) == COLUMNS
+                heading = not rows and tuple(cell.strip().lower() for cell in cells) == columns
                 if not (empty or heading):
-                    rows.append(_row(cells, f"{path}, line {number}"))
+                    rows.append(_row(cells, columns, f"{path}, line {number}"))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is not a text file of queries (t,x,y)") from error
+        raise ValueError(f"{path}: is not a text file of queries ({','.join(columns)})") from error
     if not rows:
-        raise ValueError(f"{path}: holds no queries, expected lines of t,x,y")
+        raise ValueError(f"{path}: holds no queries, expected lines of {','.join(columns)}")
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -71,25 +78,62 @@ def write_tracks_csv(path: Path, result: TrackResult) -> None:
                 writer.writerow((t, n, f"{x:.3f}", f"{y:.3f}", int(visible), f"{confidence:.4f}"))
 
 
-def write_matches_npz(path: Path, matches: Matches, images: tuple[str, str]) -> None:
-    """All matches: points_a and points_b (M,2) px, confidence (M), images (the two paths)."""
+def write_matches_npz(
+    path: Path, matches: Matches, images: tuple[str, str], sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> None:
+    """All matches: points_a and points_b (M,2) px, confidence (M), index (M) of the points asked for, images
+    (the two paths), size_a and size_b (height,width)."""
+    _write_npz(path, _match_arrays(matches, images, sizes))
+
+
+def write_verified_npz(
+    path: Path,
+    matches: Matches,
+    images: tuple[str, str],
+    sizes: tuple[tuple[int, int], tuple[int, int]],
+    geometry: Geometry | None,
+) -> None:
+    """All matches, and inliers (M); if a geometry was found its kind, matrix, solver, threshold_px and, of an
+    essential matrix, rotation and translation."""
+    found = {} if geometry is None else {f.name: getattr(geometry, f.name) for f in fields(geometry)}
+    known = {name: np.asarray(value) for name, value in found.items() if value is not None}
+    nobody = {"inliers": np.zeros(len(matches), dtype=bool)}
+    _write_npz(path, {**_match_arrays(matches, images, sizes), **nobody, **known})
+
+
+def write_warp_npz(path: Path, warp: Warp, images: tuple[str, str]) -> None:
+    """All of a warp: start (rows,columns,2) px of a, positions px of b, flow from the one to the other,
+    certainty (rows,columns), images (the two paths), size_a and size_b (height,width)."""
+    arrays = {name: getattr(warp, name).numpy() for name in ("start", "positions", "flow", "certainty")}
+    sizes = {"size_a": np.array(warp.size_a), "size_b": np.array(warp.size_b)}
+    _write_npz(path, {**arrays, **sizes, "images": np.array(images)})
+
+
+def _match_arrays(
+    matches: Matches, images: tuple[str, str], sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> dict[str, np.ndarray]:
+    arrays = {field.name: getattr(matches, field.name).numpy() for field in fields(matches)}
+    return arrays | {
+        "images": np.array(images),
+        "size_a": np.array(sizes[0]),
+        "size_b": np.array(sizes[1]),
+    }
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with replacing(path) as partial:
-        np.savez_compressed(
-            partial,
-            points_a=matches.points_a.numpy(),
-            points_b=matches.points_b.numpy(),
-            confidence=matches.confidence.numpy(),
-            images=np.array(images),
-        )
+        np.savez_compressed(partial, **arrays)
 
 
-def _row(cells: list[str], where: str) -> list[float]:
+def _row(cells: list[str], columns: tuple[str, ...], where: str) -> list[float]:
     try:
         numbers = [float(cell) for cell in cells]
     except ValueError:
         numbers = []
-    if len(numbers) != len(COLUMNS):
-        raise ValueError(f"{where}: expected three numbers t,x,y, got {','.join(cells)!r}")
+    if len(numbers) != len(columns):
+        raise ValueError(
+            f"{where}: expected {COUNTS[len(columns)]} numbers {','.join(columns)}, got {','.join(cells)!r}"
+        )
     if not all(map(isfinite, numbers)):
-        raise ValueError(f"{where}: expected finite numbers t,x,y, got {','.join(cells)!r}")
+        raise ValueError(f"{where}: expected finite numbers {','.join(columns)}, got {','.join(cells)!r}")
     return numbers

@@ -113,6 +113,11 @@ def text(
     return np.array(picture)
 
 
+def text_width(words: str, size: float) -> float:
+    """How wide a line of text is, px."""
+    return _font(round(size)).getlength(words)
+
+
 def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Magnify by a whole factor, smoothly."""
     size = (factor * image.shape[1], factor * image.shape[0])

@@ -164,7 +164,7 @@ def test_a_mistake_in_track_gets_one_line_and_exit_code_2(folder, monkeypatch, c
         (["a.png", "nowhere.png"], "nowhere.png: no such file"),
         (["a.png", "text.png"], "text.png: cannot be read as an image"),
         (["a.png", "b.png", "--save", "mp4"], "--save: expected some of npz, png, got 'mp4'"),
-        (["a.png", "b.png", "--grid", "-3"], "grid of at least 1"),
+        (["a.png", "b.png", "--grid", "-3"], "--grid: expected a positive number, got -3"),
         (["a.png"], "required: image_b"),
     ],
 )
