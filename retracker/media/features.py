@@ -28,7 +28,7 @@ def read_features(path: str | Path, size: tuple[int, int], pixel_centre: float |
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (*BROKEN, AttributeError) as error:  # AttributeError: a single array, which has no names
+    except (*BROKEN, TypeError) as error:  # TypeError: a single array, which cannot be closed
         raise ValueError(f"{path}: expected an .npz file of features, cannot be read as one") from error
     return parse_features(arrays, str(path), size, pixel_centre)
 
