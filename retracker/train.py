@@ -20,12 +20,14 @@ from retracker.checkpoint import (
     fill,
     load,
     load_backbone_weights,
+    load_booster,
     newest_valid,
     read_torch,
     resolve,
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
+from retracker.models.descriptor import FeatureBooster
 from retracker.training.net_module import NetModule
 from retracker.training.resume import check_resumable
 
@@ -125,7 +127,8 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:
     """What a fresh training starts from: all weights of ``ckpt``, or the backbone's of ``pretrained``."""
     if cfg.ckpt is not None:
-        fill(net, load(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
+        read = load_booster if isinstance(net, FeatureBooster) else load
+        fill(net, read(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
         log.info("weights: %s", cfg.ckpt)
     elif cfg.pretrained != "none":
         log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))

@@ -19,7 +19,8 @@ class FeatureFiles(Extractor):
     def __init__(self, suffix: str, max_keypoints: int, pixel_centre: float | int) -> None:
         if not suffix.endswith(".npz") or max_keypoints < 1:
             raise ValueError(
-                f"expected a suffix that ends in .npz and at least 1 keypoint, got {suffix!r}, {max_keypoints}"
+                f"extractor: expected a suffix that ends in .npz and max_keypoints of at least 1, "
+                f"got {suffix!r} and {max_keypoints}"
             )
         self.suffix, self.max_keypoints, self.pixel_centre = suffix, max_keypoints, pixel_centre
 

@@ -64,6 +64,7 @@ class BoosterModule(NetModule):
 
     def _boost(self, batch: FeaturePair, net: Callable[..., Tensor]) -> Boosted:
         def of(features: LocalFeatures) -> Tensor:
+            check_fit(self.net, features)
             return net(*booster_inputs(features)).float()
 
         return Boosted(of(batch.features0), of(batch.features1))
@@ -92,3 +93,17 @@ def mean_precision(ranking: Ranking, precision: Float[Tensor, "B K"]) -> Float[T
     """The mean average precision of each pair over its queries that have a match; NaN where none has."""
     total = torch.where(ranking.counted, precision, 0.0).sum(-1)
     return total / ranking.counted.sum(-1)
+
+
+def check_fit(net: FeatureBooster, features: LocalFeatures) -> None:
+    """Raise ValueError unless the detector finds what the net reads: they are chosen apart."""
+    reads = [net.denc.encoder[0].in_features]
+    found = [features.descriptors.shape[-1]]
+    if net.kenc is not None:
+        reads.append(net.kenc.encoder[0].in_features - 2)  # x and y
+        found.append(features.geometry.shape[-1])
+    if reads != found:
+        raise ValueError(
+            f"model.preset reads (descriptor, geometry) of {reads} numbers, the extractor of data finds "
+            f"{found}: choose them together, as model.preset=SIFT+Boost-F extractor@data.extractor=sift"
+        )
