@@ -1,33 +1,31 @@
 """The data of a run: one endless training stream and a fixed validation set."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import ceil
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
-from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from retracker.data.augment import Transform
 from retracker.data.faults import CORRUPT, DataFault
-from retracker.data.mixture import Mixture, Positions
+from retracker.data.mixture import Mixture
 from retracker.data.pairs import Pairs
 from retracker.data.sources import Pairing, Source, Window, as_source
+from retracker.data.stream_module import StreamModule
 from retracker.data.warp import known_absent
-from retracker.data.workers import settle
 from retracker.types import DenseFlow, Noise, Queries, VideoSample, stack
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(StreamModule):
     """Mix ``train`` by ``weights`` (1 where not given); ``val`` is read in order, clip by clip.
 
     Recordings become clips as ``window`` says, posed pairs as ``pairing`` says; other data sets hold clips
-    already. Raises ValueError for a source or weight that makes no sense.
+    already. ``distinct``: the stream repeats its first so many samples, and these are validated on, to see
+    whether they can be learned by heart; None: it has no end. Raises ValueError for a source or weight that
+    makes no sense.
     """
 
     def __init__(  # noqa: PLR0913  a yaml's keys, one for one
@@ -38,46 +36,28 @@ class DataModule(pl.LightningDataModule):
         window: Window,
         pairing: Pairing,
         block: int,
+        distinct: int | None,
         transform: Transform,
         batch_size: int,
         num_workers: int,
         seed: int,
     ) -> None:
-        super().__init__()
-        whole = isinstance(batch_size, int) and isinstance(num_workers, int)
-        if not whole or batch_size < 1 or num_workers < 0:
-            raise ValueError(
-                f"data: batch_size must be >= 1 and num_workers >= 0, got {batch_size!r} and {num_workers!r}"
-            )
         if isinstance(val, Pairs):
             raise ValueError(f"data.val: {type(val).__name__} holds pairs: PairExcerpts makes clips of them")
-        self.batch_size, self.num_workers, self.val = batch_size, num_workers, val
         sources = {name: _source(name, dataset, window, pairing) for name, dataset in train.items()}
-        self.stream = Mixture(sources, weights, transform, seed, block)
-        self._loaders: list[DataLoader] = []
+        stream = Mixture(sources, weights, transform, seed, block, distinct)
+        super().__init__(
+            stream=stream,
+            val=Padded(val if distinct is None else Subset(stream, range(distinct))),
+            collate=collate,
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
 
     def train_dataloader(self) -> DataLoader:
-        """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
-        trainer = self.trainer
-        self._check_block(self.batch_size * trainer.world_size)
-        batches = trainer.global_step * trainer.accumulate_grad_batches
-        start = batches * self.batch_size * trainer.world_size + trainer.global_rank
-        return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
-
-    def val_dataloader(self) -> DataLoader:
-        """Every ``world_size``-th clip, one at a time, and as many clips on each rank: ranks go in step."""
-        rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
-        return self._loader(Padded(self.val), positions, batch_size=1)
-
-    def teardown(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
-        """Say in the end what had to be skipped."""
-        if report := self.stream.faults.report():
-            warnings.warn(report, stacklevel=2)
-
-    def on_exception(self, exception: BaseException) -> None:  # noqa: ARG002  Lightning's signature
-        """End all workers: Lightning ends those of training or of validation, whichever was under way."""
-        CombinedLoader(self._loaders).reset()
+        """As of any stream. Raises ValueError where a batch would have clips of two lengths."""
+        self._check_block(self.batch_size * self.trainer.world_size)
+        return super().train_dataloader()
 
     def _check_block(self, together: int) -> None:
         lengths, block = self.stream.kinds.lengths, self.stream.block
@@ -86,20 +66,6 @@ class DataModule(pl.LightningDataModule):
                 f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, so that data.block must "
                 f"be a multiple of the {together} clips of one batch over all processes, got {block}"
             )
-
-    def _loader(self, source: Dataset[VideoSample], positions: Sequence[int] | Positions, batch_size: int):
-        loader = DataLoader(
-            source,
-            sampler=positions,
-            batch_size=batch_size,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=collate,
-            worker_init_fn=settle,
-            pin_memory=torch.cuda.is_available(),
-        )
-        self._loaders.append(loader)
-        return loader
 
 
 def _source(name: str, dataset: Dataset | Source, window: Window, pairing: Pairing) -> Source:
@@ -117,6 +83,9 @@ class Padded(Dataset[VideoSample]):
 
     def __init__(self, clips: Dataset[VideoSample]) -> None:
         self.clips = clips
+
+    def __len__(self) -> int:
+        return len(self.clips)
 
     def __getitem__(self, position: int) -> VideoSample:
         index, first = position % len(self.clips), position < len(self.clips)

@@ -36,7 +36,7 @@ class FeatureDataModule(StreamModule):
         sources = {name: FeatureSource(views, extractor, min_known) for name, views in train.items()}
         fixed = FixedPairs(FeatureSource(val, extractor, min_known), val_pairs, val_seed)
         super().__init__(
-            stream=FeatureStream(sources, weights, as_drawn, seed, block=1),
+            stream=FeatureStream(sources, weights, as_drawn, seed, block=1, distinct=None),
             val=PaddedPairs(fixed),
             collate=collate,
             batch_size=batch_size,

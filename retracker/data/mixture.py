@@ -29,6 +29,7 @@ class Mixture(Dataset[VideoSample]):
     Its n-th sample is a pure function of the seed and n: neither the number of GPUs nor of workers nor a
     restart changes the stream. A corrupt sample is named, counted and replaced, again by seed and n alone.
     Clips of different lengths cannot be stacked: of each ``block`` of positions all have one length.
+    ``distinct``: after so many samples the stream begins again; None: never.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Mixture(Dataset[VideoSample]):
         transform: Transform,
         seed: int,
         block: int,
+        distinct: int | None,
     ) -> None:
         if not sources or weights.keys() - sources.keys():
             raise ValueError(
@@ -47,14 +49,17 @@ class Mixture(Dataset[VideoSample]):
         share = np.array([weights.get(name, 1.0) for name in sources], dtype=float)
         if not np.isfinite(share).all() or (share < 0).any() or share.sum() == 0:
             raise ValueError(f"mixture: weights must be >= 0 and not all 0, got {share.tolist()}")
-        if block < 1:
-            raise ValueError(f"mixture: block must be at least 1, got {block}")
+        if block < 1 or (distinct is not None and distinct < 1):
+            raise ValueError(
+                f"mixture: block and distinct (if not null) must be at least 1, got {block} and {distinct}"
+            )
         self.names, self.sources = list(sources), list(sources.values())
-        self.transform, self.seed, self.block = transform, seed, block
+        self.transform, self.seed, self.block, self.distinct = transform, seed, block, distinct
         self.kinds = Kinds([source.num_frames for source in self.sources], share, seed)
         self.faults = Faults(self.names)
 
     def __getitem__(self, position: int) -> TensorStruct:
+        position = position if self.distinct is None else position % self.distinct
         chance = self.kinds.chance(position // self.block)
         attempt = 0
         while True:

@@ -76,9 +76,9 @@ def same(one: TensorStruct, other: TensorStruct) -> bool:
     return all(equal)
 
 
-def mix(datasets, weights=None, transform=NOTHING, seed=0, block=1):
+def mix(datasets, weights=None, transform=NOTHING, seed=0, block=1, distinct=None):
     sources = {name: d if isinstance(d, Source) else Plain(d) for name, d in datasets.items()}
-    return Mixture(sources, weights or {}, transform, seed, block)
+    return Mixture(sources, weights or {}, transform, seed, block, distinct)
 
 
 def stream(seed=0, transform=AUGMENT):
@@ -156,6 +156,15 @@ def test_noise_is_drawn_with_the_sample_and_not_moved_by_augmentation():
 def test_sources_come_in_the_given_proportions():
     names = drawn_from(mix({"a": Named("a", 4), "b": Named("b", 4)}, {"a": 3.0}), 2000)
     assert abs(names.count("a") / 2000 - 0.75) < 0.03  # three standard deviations
+
+
+def test_a_stream_of_a_few_distinct_samples_begins_again_after_them():
+    endless = mix({"one": clips()}, transform=AUGMENT)
+    few = mix({"one": clips()}, transform=AUGMENT, distinct=3)
+    for position in range(7):
+        assert same(few[position], endless[position % 3])
+    with pytest.raises(ValueError, match="distinct .* at least 1, got 1 and 0"):
+        mix({"one": clips()}, distinct=0)
 
 
 def test_clips_of_different_lengths_come_in_blocks_and_in_the_given_proportions():
@@ -351,6 +360,7 @@ def data_module(train, val=None, **settings):
         "window": Window(num_frames=4, strides=[1], scene_balance=0),
         "pairing": Pairing(num_points=8, negative_share=0, dense=False, scene_balance=0),
         "block": 8,
+        "distinct": None,
         "transform": NOTHING,
         "batch_size": 1,
         "num_workers": 0,
@@ -377,6 +387,14 @@ def standing(step=0, rank=0, world_size=1, accumulate=1):
     return SimpleNamespace(
         global_step=step, global_rank=rank, world_size=world_size, accumulate_grad_batches=accumulate
     )
+
+
+def test_what_is_learned_by_heart_is_what_is_validated_on():
+    data = data_module({"one": clips()}, transform=AUGMENT, distinct=2)
+    data.trainer = standing(step=4)
+    learned = next(iter(data.train_dataloader()))
+    first, second = data.val_dataloader()
+    assert same(learned, first) and not torch.equal(first.video, second.video)
 
 
 def test_batches_of_one_length_need_blocks_of_whole_batches():

@@ -31,7 +31,14 @@ def random_clip(num_frames=12, num_points=500, share=0.6, seed=0):
 
 
 def chosen(sample, seed=0, **changes):
-    settings = {"num_points": 64, "num_pair_points": 64, "first_frame": 0.5, "last_birth": 0.5, "moving": 0.0, "hidden": 0.0}
+    settings = {
+        "num_points": 64,
+        "num_pair_points": 64,
+        "first_frame": 0.5,
+        "last_birth": 0.5,
+        "moving": 0.0,
+        "hidden": 0.0,
+    }
     return ChoosePoints(**settings | changes)(sample, np.random.default_rng(seed))
 
 
@@ -50,6 +57,12 @@ def test_all_points_stay_where_there_are_fewer_and_none_is_chosen_twice():
     sample = random_clip(num_points=20)
     few = chosen(sample)
     assert torch.equal(few.tracks, sample.tracks)
+
+
+def test_a_pair_keeps_a_number_of_points_of_its_own():
+    for num_frames, expected in ((2, 7), (3, 5)):
+        sample = clip(torch.ones(num_frames, 20).bool())
+        assert chosen(sample, num_points=5, num_pair_points=7).tracks.shape[1] == expected
 
 
 def test_points_without_a_lesson_are_left_out():

@@ -70,6 +70,7 @@ def data_module(tree, num_workers):
         window=WINDOW,
         pairing=PAIRING,
         block=BLOCK,
+        distinct=None,
         transform=Augment([Flip(0.5, 0.5), Reverse(0.5), Resize([32, 32])]),
         batch_size=2,
         num_workers=num_workers,

@@ -240,7 +240,7 @@ def test_a_clip_that_shows_nothing_is_unusable_and_no_failure(folder):
 
 def test_a_mixture_skips_what_cannot_be_read(folder):
     (folder / "a.png").write_bytes(b"")
-    stream = Mixture({"images": Plain(images(folder))}, {}, Augment([]), seed=0, block=1)
+    stream = Mixture({"images": Plain(images(folder))}, {}, Augment([]), seed=0, block=1, distinct=None)
     with pytest.warns(UserWarning, match="a.png"):
         sample = stream[0]
     assert sample.name.startswith("warped_images/")
