@@ -1,8 +1,10 @@
 """Training a FeatureBooster with the real configuration: it runs, resumes, learns, says what does not fit."""
 
+import pair_layouts.megadepth_d2net
 import pytest
 import torch
 from omegaconf import OmegaConf
+from pair_layouts import still
 
 from retracker.checkpoint import build_net, load_booster, read_torch
 from retracker.configuration import compose_config
@@ -56,6 +58,20 @@ def test_sift_trains_from_a_checkpoint(tmp_path):
     net = build_module(cfg, fresh=True).net
     expected = load_booster(first).state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in net.state_dict().items())
+
+
+def test_crops_of_megadepth_train_from_the_scene_files_of_d2_net(tmp_path):
+    root = tmp_path / "data" / "megadepth"
+    pair_layouts.megadepth_d2net.LAYOUT.write(root, [still(seed) for seed in (11, 12)])
+    for name in ("train_scenes_disk.txt", "valid_scenes_disk.txt"):
+        (root / name).write_text("\n".join(pair_layouts.megadepth_d2net.SCENES))
+    posed = ["data=booster_megadepth", "model.preset=SIFT+Boost-F", "extractor@data.extractor=sift"]
+    for part in ("train.megadepth", "val"):
+        posed += [f"data.{part}.pairs.size=256", f"data.{part}.crop=160"]
+    mine = [part for part in SMALL if "photographs" not in part and "val.size" not in part]
+    places = [f"data_root={tmp_path / 'data'}", f"paths.output_dir={tmp_path}"]
+    assert main([*mine, *posed, *places, "data.min_known=1", "trainer.max_steps=2"]) == 0
+    assert (tmp_path / "checkpoints" / "best.ckpt").is_file()
 
 
 @pytest.mark.parametrize(
