@@ -1,7 +1,7 @@
 """One pair of images, matched, verified, told and written, as ``retracker match`` is asked to."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from retracker.commands.tables import write_matches_npz, write_verified_npz, wri
 from retracker.inference.image_encoder import FLAT_LEVELS, View
 from retracker.inference.pair import Matches, PairMatcher
 from retracker.inference.verification import Camera, Geometry, NoGeometryError, verify
-from retracker.inference.warp import warp_pair
+from retracker.inference.warp import Warp, warp_pair
 from retracker.media.image import write_image
 from retracker.visualize.matches import draw_matches, draw_verified, readable, readable_height
 from retracker.visualize.warp import draw_warp
@@ -102,9 +102,7 @@ class PairTask:
             if name == "npz":
                 write_warp_npz(path, warp, (str(paths[0]), str(paths[1])))
             else:
-                image, _ = readable(views[0].image, warp.start[0], readable_height(views[0].image))
-                dense = warp.resized(image.shape[-2], image.shape[-1])
-                write_image(path, draw_warp(image, views[1].image, dense.positions, dense.certainty))
+                write_image(path, _warped(warp, views))
             yield path
 
 
@@ -112,11 +110,18 @@ def _picture(found: Matches, views: tuple[View, View], geometry: Geometry | None
     height = readable_height(*(view.image for view in views))
     image_a, points_a = readable(views[0].image, found.points_a, height)
     image_b, points_b = readable(views[1].image, found.points_b, height)
-    shown = replace(found, points_a=points_a, points_b=points_b)
-    ends = (image_a, image_b, shown.points_a, shown.points_b)
+    ends = (image_a, image_b, points_a, points_b)
     if geometry is None:
         return draw_matches(*ends, found.confidence)
     return draw_verified(*ends, geometry.inliers, geometry=_shown(geometry))
+
+
+def _warped(warp: Warp, views: tuple[View, View]) -> Tensor:
+    height = readable_height(*(view.image for view in views))
+    image_a, _ = readable(views[0].image, warp.start[0], height)
+    dense = warp.resized(image_a.shape[-2], image_a.shape[-1])
+    image_b, xy = readable(views[1].image, dense.positions.reshape(-1, 2), height)
+    return draw_warp(image_a, image_b, xy.reshape(dense.positions.shape), dense.certainty)
 
 
 def _shown(geometry: Geometry) -> str:

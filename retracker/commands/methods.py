@@ -10,17 +10,16 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from retracker import checkpoint
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
 from retracker.commands.provenance import file_digest
-from retracker.geometry.coords import rescale
 from retracker.inference.clip import track
-from retracker.inference.frames import working_size
-from retracker.inference.pair import Matches, match
+from retracker.inference.pair import match
+from retracker.inference.two_views import grid_points
 
 UNTRAINED = "untrained"
 PRECISIONS = MappingProxyType({"fp32": False, "bf16": True})  # whether autocast is on
@@ -95,23 +94,11 @@ class RetrackerMatcher(NetMethod):
     round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
 
     def __call__(self, image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
-        net = self.net()
+        asked = {} if self.round_trip is None else {"mutual": True, "round_trip_px": self.round_trip}
+        points = grid_points(image0.shape[-2], image0.shape[-1], self.grid)
         with self.computing():
-            found = match(net, image0, image1, grid=self.grid, image_size=self.image_size)
-            if self.round_trip is not None:
-                back = match(net, image1, image0, points=found.points_b, image_size=self.image_size)
-                kept = self._returned(found, back, image0)
-                found = found.map(lambda x: x[kept])
+            found = match(self.net(), image0, image1, points, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)
-
-    def _returned(self, found: Matches, back: Matches, image: UInt8[Tensor, "3 H W"]) -> Bool[Tensor, " M"]:
-        """Which matches lead back to where they started."""
-        size = (image.shape[-2], image.shape[-1])
-        small = working_size(*size, self.image_size or self.net().image_size)
-        apart = rescale(back.points_b - found.points_a[back.index], size, small).norm(dim=-1)
-        kept = torch.zeros(len(found.points_a), dtype=torch.bool)
-        kept[back.index[apart < self.round_trip]] = True
-        return kept
 
 
 def checkpoint_sha256(ckpt: str) -> str:
