@@ -1,6 +1,6 @@
 """Who competes: the contestants that a configuration names, each with all that it was built from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from retracker.configuration import config_dir
 
 KINDS = ("tracker", "matcher")
 NOT_TOLD = ("_partial_", "device", "cache_dir")  # where it runs is no part of what it is
+WEIGHTS = "weights"  # the setting of a part that names a checkpoint
 DIGITS = 16  # of the digest of a file or folder that a setting names
 OF_UNTRAINED = ("model", "pretrained", "seed")  # a checkpoint carries its own
 
@@ -45,7 +46,12 @@ def settings_of(node: DictConfig) -> dict[str, Any]:
 
 
 def placeless(value: Any) -> Any:
-    """A setting; of a path only its last part, and a digest of what lies there."""
+    """A setting, or many of them; of a path only its last part, and a digest of what lies there."""
+    if isinstance(value, Mapping):
+        told = {key: placeless(part) for key, part in value.items() if key not in NOT_TOLD}
+        if WEIGHTS in value:
+            told |= {WEIGHTS: Path(value[WEIGHTS]).name, "sha256": checkpoint_sha256(value[WEIGHTS])}
+        return told
     path = Path(value) if isinstance(value, str) and "/" in value else None
     if path is None or not path.exists():
         return value
