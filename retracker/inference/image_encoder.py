@@ -20,15 +20,16 @@ SURROUNDINGS_PX = 16  # at the working size: two cells of the coarsest grid to e
 FLAT_LEVELS = 2  # of 255: what rounding and JPEG do to one colour
 KEPT_IMAGES = 16  # by default; with the tiny net one takes about 6 MB
 
+Key = tuple[str, int]
 ImageSource = Tensor | np.ndarray | str | Path  # a file, or uint8 (3,H,W) or (H,W,3)
 
 
 @dataclass(frozen=True, kw_only=True)
 class View(TensorStruct):
-    """One image of a pair, and what tells it from others: its file and when that was written."""
+    """One image of a pair, and what tells it from others: its file and when that was written, or a number."""
 
     image: UInt8[Tensor, "3 H W"]  # RGB
-    key: tuple[str, int] | None  # None: it came as an array, and is not kept
+    key: Key
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,26 +62,24 @@ class EncodedView(TensorStruct):
 
 
 class ImageEncoder:
-    """Reads and encodes images; the last ``kept_images`` files, and what was encoded of each, are kept."""
+    """Reads and encodes images; the last ``kept_images``, and what was encoded of each, are kept."""
 
     def __init__(self, model: nn.Module, image_size: int | None, kept_images: int) -> None:
-        self.model, self.kept_images = model, kept_images
+        self.model, self.kept_images = model, max(2, kept_images)  # a pair, at least
         self.image_size = image_size or model.image_size
-        self._views: OrderedDict[tuple[str, int], View] = OrderedDict()
-        self._encoded: dict[tuple[str, int], dict[tuple[int, int], EncodedView]] = {}
+        self._views: OrderedDict[Key, View] = OrderedDict()
+        self._encoded: dict[Key, dict[tuple[int, int], EncodedView]] = {}
+        self._num_arrays = 0
 
     def open(self, source: ImageSource) -> View:
         """An image by its file, or as an array. Raises ValueError or OSError, as ``read_image`` does."""
         if not isinstance(source, (str, Path)):
-            return View(image=channels_first(torch.as_tensor(source)), key=None)
-        if not self.kept_images:
-            return View(image=read_image(source), key=None)
+            self._num_arrays += 1
+            image = channels_first(torch.as_tensor(source))
+            return self._keep(View(image=image, key=("", self._num_arrays)))
         path = existing_file(source)
         key = (str(path.resolve()), path.stat().st_mtime_ns)
-        if key not in self._views:
-            self._keep(View(image=read_image(path), key=key))
-        self._views.move_to_end(key)
-        return self._views[key]
+        return self._keep(self._views.get(key) or View(image=read_image(path), key=key))
 
     def own_size(self, view: View) -> tuple[int, int]:
         """The working size that an image has by itself: its own aspect, about ``image_size ** 2`` px."""
@@ -88,17 +87,20 @@ class ImageEncoder:
 
     def encode(self, view: View, small: tuple[int, int]) -> EncodedView:
         """A view at a working size."""
-        kept = self._encoded.get(view.key, {}) if view.key is not None else {}
+        kept = self._encoded.get(view.key, {})  # of one that was forgotten meanwhile, nothing
         if small not in kept:
             kept[small] = self._encode(view, small)
         return kept[small]
 
-    def _keep(self, view: View) -> None:
-        """Keep one more, and forget the one that was not asked for longest."""
-        self._views[view.key], self._encoded[view.key] = view, {}
+    def _keep(self, view: View) -> View:
+        """Keep this one, and forget the one that was not asked for longest."""
+        self._views[view.key] = view
+        self._views.move_to_end(view.key)
+        self._encoded.setdefault(view.key, {})
         while len(self._views) > self.kept_images:
             oldest, _ = self._views.popitem(last=False)
             del self._encoded[oldest]
+        return view
 
     def _encode(self, view: View, small: tuple[int, int]) -> EncodedView:
         device = next(self.model.parameters()).device

@@ -8,11 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from retracker.geometry.coords import rescale
 from retracker.inference.frames import check_inside
 from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View
 from retracker.inference.sampling import balanced_sample
-from retracker.inference.two_views import Found, TwoViews, grid_points
+from retracker.inference.two_views import TwoViews, grid_points
 from retracker.types import TensorStruct
 
 DEFAULT_GRID = 32  # points a side
@@ -59,35 +58,20 @@ class PairMatcher:
         _check_positive(round_trip_px, "round_trip_px")
         if num is not None:
             _check_positive(num, "num")
-        if points is None:
-            found = self._match(first, second, grid_points(*first.size, grid), mutual, round_trip_px)
-            if mutual:  # and what is seen from the other side: of a smaller part of the scene, say
-                other = self._match(second, first, grid_points(*second.size, grid), mutual, round_trip_px)
+        asked = grid_points(*first.size, grid) if points is None else as_points(points, first.size)
+        forth = TwoViews(self.encoder, first, second)
+        if mutual:
+            back = TwoViews(self.encoder, second, first)
+            found = _found_back(_matched(forth, asked), back, round_trip_px)
+            if points is None:  # what b shows of the scene may be the smaller part
+                other = _found_back(_matched(back, grid_points(*second.size, grid)), forth, round_trip_px)
                 found = found.map(lambda *sides: torch.cat(sides), _turned(other, grid**2))
         else:
-            found = self._match(first, second, as_points(points, first.size), mutual, round_trip_px)
+            found = _matched(forth, asked)
         if num is None:
             return found
         ends = (found.points_a / _wh(first), found.points_b / _wh(second))
         return found[balanced_sample(torch.cat(ends, dim=-1), found.confidence, num, seed)]
-
-    def find(self, first: View, second: View, xy: Float[Tensor, "N 2"]) -> Found:
-        """Points of one view (px), each looked for in the other, whether it is there or not."""
-        return TwoViews(self.encoder, first, second).find(xy)
-
-    def _match(
-        self, first: View, second: View, xy: Float[Tensor, "N 2"], mutual: bool, round_trip_px: float | int
-    ) -> Matches:
-        found = self.find(first, second, xy)
-        index = found.matched.nonzero()[:, 0]
-        matches = Matches(
-            points_a=xy[index], points_b=found.xy[index], confidence=found.confidence[index], index=index
-        )
-        if not mutual:
-            return matches
-        back = self.find(second, first, matches.points_b)
-        apart = rescale(back.xy - matches.points_a, first.size, self.encoder.own_size(first)).norm(dim=-1)
-        return matches[back.matched & (apart < round_trip_px)]
 
 
 def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches are filtered (4)
@@ -132,6 +116,22 @@ def as_points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> 
         raise ValueError(f"expected points of shape (N, 2), got {tuple(points.shape)}")
     check_inside(points, size)
     return points
+
+
+def _matched(forth: TwoViews, xy: Float[Tensor, "N 2"]) -> Matches:
+    """Which points of the first view are found in the second."""
+    found = forth.find(xy)
+    index = found.matched.nonzero()[:, 0]
+    return Matches(
+        points_a=xy[index], points_b=found.xy[index], confidence=found.confidence[index], index=index
+    )
+
+
+def _found_back(matches: Matches, back: TwoViews, round_trip_px: float | int) -> Matches:
+    """Those that lead back to less than ``round_trip_px`` (at the working size) from where they started."""
+    found = back.find(matches.points_b)
+    apart = back.at_working_size(found.xy - matches.points_a).norm(dim=-1)
+    return matches[found.matched & (apart < round_trip_px)]
 
 
 def _turned(matches: Matches, first_index: int) -> Matches:

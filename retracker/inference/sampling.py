@@ -6,7 +6,7 @@ from torch import Tensor
 
 SURPLUS = 4  # times as many are drawn by certainty, of which density then chooses
 BANDWIDTH = 0.05  # of the images' sides: matches closer than about that, at both ends, are neighbours
-LONELY = 0.1  # of the median density: a match with so little company is most likely wrong
+LONELY = 0.5  # neighbours: a match with so little company is most likely wrong
 SELDOM = 1e-7  # how often those are drawn, against 1: only where there are too few others
 
 
@@ -25,8 +25,8 @@ def balanced_sample(
     generator = torch.Generator().manual_seed(seed)
     weight = certainty.double().clamp(min=SELDOM)
     drawn = torch.multinomial(weight, min(SURPLUS * num, len(ends)), generator=generator)
-    density = densities(ends[drawn].double())
-    weight = torch.where(density < LONELY * density.median(), SELDOM, 1 / density)
+    density = densities(ends.double())[drawn]
+    weight = torch.where(density < 1 + LONELY, SELDOM, 1 / density)
     chosen = torch.multinomial(weight, num, generator=generator)
     return drawn[chosen].sort().values
 

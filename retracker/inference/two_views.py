@@ -46,6 +46,7 @@ class TwoViews:
 
     def __init__(self, encoder: ImageEncoder, first: View, second: View) -> None:
         self.net = encoder.model
+        self.sizes = second.size, encoder.own_size(second)
         self.first = encoder.encode(first, encoder.own_size(first))
         ways = [
             Way(encoded=encoder.encode(second, small), moved=moved)
@@ -57,6 +58,10 @@ class TwoViews:
     def find(self, xy: Float[Tensor, "N 2"]) -> Found:
         """Look for points of the first view (px)."""
         return self._find(self.first.inward(xy), self.way)
+
+    def at_working_size(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Positions or steps in the second view (px), in px of the working size that it has by itself."""
+        return rescale(xy, *self.sizes)
 
     def _sureness(self, way: Way) -> float:
         found = self._find(grid_points(*self.first.small, PROBES), way)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from retracker.geometry.coords import rescale, sample_image
 from retracker.inference.image_encoder import ImageSource
 from retracker.inference.pair import PairMatcher
-from retracker.inference.two_views import grid_points, tile_centres
+from retracker.inference.two_views import TwoViews, grid_points, tile_centres
 from retracker.types import TensorStruct
 
 DEFAULT_WARP_GRID = 64  # tiles a side
@@ -69,7 +69,7 @@ def warp_pair(
 ) -> Warp:
     """As ``warp``, by a matcher that may know the images already."""
     first, second = matcher.encoder.open(image_a), matcher.encoder.open(image_b)
-    found = matcher.find(first, second, grid_points(*first.size, grid))
+    found = TwoViews(matcher.encoder, first, second).find(grid_points(*first.size, grid))
     return Warp(
         positions=found.xy.reshape(grid, grid, 2),
         certainty=(found.confidence * found.matched).reshape(grid, grid),
