@@ -27,6 +27,7 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
+from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.training.net_module import NetModule
 from retracker.training.resume import check_resumable
@@ -125,12 +126,20 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
 
 
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:
-    """What a fresh training starts from: all weights of ``ckpt``, or the backbone's of ``pretrained``."""
+    """What a fresh training starts from: all weights of ``ckpt``, or the backbone's of ``pretrained``.
+
+    A booster has no backbone, and starts with the descriptors as they are.
+    """
     if cfg.ckpt is not None:
         read = load_booster if isinstance(net, FeatureBooster) else load
         fill(net, read(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
         log.info("weights: %s", cfg.ckpt)
-    elif cfg.pretrained != "none":
+    elif cfg.pretrained == "none":
+        return
+    elif isinstance(net, FeatureBooster):
+        hand_through(net)
+        log.info("the booster starts by handing descriptors through (pretrained=none: random)")
+    else:
         log.info("backbone: %s", load_backbone_weights(net, cfg.pretrained, Path(cfg.paths.cache_dir)))
 
 
