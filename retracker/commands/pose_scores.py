@@ -15,6 +15,7 @@ from retracker.benchmarks.protocol import Matched, Scores
 from retracker.benchmarks.runner import SEED
 from retracker.configuration import compose_config
 from retracker.inference.pair import match
+from retracker.inference.two_views import grid_points
 from retracker.training.pose_validation import PoseValidation
 
 AUTO = "auto"
@@ -25,12 +26,12 @@ KEPT = 64  # pairs in memory: the embedded ones need not be rendered at each val
 class PoseScores:
     """``num_pairs`` of a benchmark's pairs, spread evenly over it, matched from a grid of points.
 
-    ``grid``: points a side of a view.
+    ``grid``: points a side of view 0; each must be found back from view 1.
     """
 
     def __init__(self, benchmark: PoseBenchmark, num_pairs: int, grid: int) -> None:
         if num_pairs < 1 or grid < 1:
-            raise ValueError(f"pose: expected at least 1 pair and a grid of 1, got {num_pairs} and {grid}")
+            raise ValueError(f"pose: expected num_pairs and grid of at least 1, got {num_pairs} and {grid}")
         count = min(num_pairs, len(benchmark))
         self.benchmark, self.grid = benchmark, grid
         self.indices = [round(place * (len(benchmark) - 1) / max(1, count - 1)) for place in range(count)]
@@ -44,7 +45,8 @@ class PoseScores:
         pair: PosedPair = self._read(self.indices[index])
 
         def matcher(image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
-            found = match(net, image0, image1, grid=self.grid)
+            points = grid_points(image0.shape[-2], image0.shape[-1], self.grid)
+            found = match(net, image0, image1, points, mutual=True)
             return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)
 
         answer = self.benchmark.ask(matcher, pair)
@@ -67,10 +69,14 @@ def pose_validation(benchmark: str, data_root: str, num_pairs: int, grid: int) -
     """
     if benchmark == AUTO:
         benchmark = REAL if _is_there(REAL, data_root) else EMBEDDED
+    return PoseValidation(PoseScores(_made(benchmark, data_root), num_pairs, grid))
+
+
+def _made(benchmark: str, data_root: str) -> PoseBenchmark:
     made = instantiate(_config(benchmark, data_root).benchmark, _convert_="all")
     if not isinstance(made, PoseBenchmark):
         raise ValueError(f"pose.benchmark: expected one of posed pairs of views, got {benchmark}")
-    return PoseValidation(PoseScores(made, num_pairs, grid))
+    return made
 
 
 def _is_there(benchmark: str, data_root: str) -> bool:

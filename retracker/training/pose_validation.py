@@ -1,7 +1,7 @@
 """Validation by what matching is for: the relative pose of two views, of the averaged weights."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
@@ -11,6 +11,7 @@ from torch.func import functional_call
 Scores = Mapping[str, float]
 
 
+@runtime_checkable
 class PairScorer(Protocol):
     """Posed pairs, and how a net is measured on them."""
 
