@@ -4,6 +4,7 @@ The n-th pair of a photograph is drawn from a fixed seed, and views are anti-ali
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class PhotoHomographies(PlaneBenchmark):
         ]
         self.title += ", first few pairs" if quick else ""
         self.protocol |= {
-            "photographs": f"{len(self.photographs)} of {'scikit-image' if folder is None else folder}",
+            "photographs": f"{len(self.photographs)} of {PurePath(folder or 'scikit-image').name}",
             "views": f"{size[0]} x {size[1]} px",
             "pairs": len(self.items),
         }

@@ -178,11 +178,20 @@ def test_among_processes_the_broken_are_named_and_the_others_evaluated(davis, tm
     broken[1] = b"no picture"
     kinetics = [{**clip, "video": whole}, {**clip, "video": broken}]
     (root / "tapvid_kinetics/0000_of_0010.pkl").write_bytes(pickle.dumps(kinetics))
-    words = ["benchmark=all", "tracker=stay", "baselines=[]", "limit=2", "worst=0", "quick=true"]
+    words = [
+        "benchmark=all",
+        "tracker=stay",
+        "matcher=sift",
+        "baselines=[]",
+        "limit=2",
+        "worst=0",
+        "quick=true",
+    ]
     command = launched(root, "nobody asks for it", out, *words, processes=2)
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
     assert ended.returncode != 0
-    for name in ("tapvid_davis", "tapvid_davis_strided", "synthetic_val"):
+    embedded = ("synthetic_val", "synthetic_pose", "photo_homographies")
+    for name in ("tapvid_davis", "tapvid_davis_strided", *embedded):
         assert (out / name / "results.json").exists()
         assert compose_title(out / name) in (out / "overview.md").read_text()
     assert not (out / "robotap").exists() and not (out / "tapvid_kinetics/results.json").exists()
