@@ -83,7 +83,7 @@ def _finder(arguments: argparse.Namespace) -> Find:
         return lambda path, image: extract(image)  # noqa: ARG005 - the pixels say all
 
     def read(path: Path, image: UInt8[Tensor, "3 H W"]) -> LocalFeatures:
-        stored = (arguments.features or path.parent) / f"{path.stem}.npz"
+        stored = (arguments.features or path.parent) / f"{path.stem}{arguments.suffix}"
         height, width = image.shape[-2:]
         features = read_features(stored, (height, width), arguments.pixel_centre)
         best = slice(arguments.max_keypoints)
@@ -125,7 +125,7 @@ def _parser() -> OneLineParser:
         "--descriptor",
         choices=(*EXTRACTORS, FILE),
         required=True,
-        help="what finds the keypoints; file: they lie in <image's stem>.npz",
+        help="what finds the keypoints; file: somebody else did, see --features and --suffix",
     )
     parser.add_argument(
         "--ckpt",
@@ -140,6 +140,7 @@ def _parser() -> OneLineParser:
         metavar="DIR",
         help="where the files of features are (default: by the images)",
     )
+    parser.add_argument("--suffix", default=".npz", help="those of x.jpg are in x<SUFFIX> (default: .npz)")
     parser.add_argument(
         "--pixel-centre",
         type=float,

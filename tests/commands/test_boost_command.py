@@ -98,9 +98,9 @@ def test_features_of_others_are_read_from_beside_the_image(folder, weights):
     assert found.descriptors.shape == (20, 256)
     elsewhere = folder / "features"
     elsewhere.mkdir()
-    write_alike(elsewhere / "photo.npz")
-    options = ("--descriptor", "file", "--features", str(elsewhere), "--pixel-centre", "0.5")
-    assert run(folder, weights / "alike.safetensors", *options) == 0
+    write_alike(elsewhere / "photo.alike.npz")
+    where = ("--features", str(elsewhere), "--suffix", ".alike.npz", "--pixel-centre", "0.5")
+    assert run(folder, weights / "alike.safetensors", "--descriptor", "file", *where) == 0
     found = read_features(folder / "out" / "photo_file_boosted.npz", (200, 240), pixel_centre=0)
     np.testing.assert_allclose(found.xy, given["keypoints"])
 
