@@ -20,8 +20,8 @@ QUICK_PAIRS = 2  # of each photograph and group
 class PhotoHomographies(PlaneBenchmark):
     """``pairs`` of each photograph in each group of ``changes``; views have ``size`` (width, height).
 
-    ``folder`` None: those of scikit-image's photographs that no training data of ours show. Otherwise every
-    image below it; raises FileNotFoundError or ValueError, naming it, if there is none.
+    ``folder`` None: those of scikit-image's photographs that neither posed pairs nor boosters are trained on.
+    Otherwise every image below it; raises FileNotFoundError or ValueError, naming it, if there is none.
     """
 
     def __init__(
