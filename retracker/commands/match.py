@@ -18,7 +18,6 @@ from retracker.commands.shell import (
     exit_code,
     load_model,
     parse_formats,
-    progress_bar,
     say,
 )
 from retracker.commands.tables import POSITION, parse_points, read_queries
@@ -62,15 +61,13 @@ def _match_list(
 ) -> int:
     """Match all pairs; a broken one is told on stderr."""
     num_broken = 0
-    with progress_bar("matching", len(lines)) as progress:
-        for line, stem in zip(lines, stems(lines), strict=True):
-            try:
-                task.run(matcher, line.paths(), arguments.out / stem)
-            except (ValueError, OSError) as error:
-                reason = " ".join(str(error).split())
-                sys.stderr.write(f"{PROGRAM}: {arguments.pairs}, line {line.number}: {reason}\n")
-                num_broken += 1
-            progress()
+    for line, stem in zip(lines, stems(lines), strict=True):
+        try:
+            task.run(matcher, line.paths(), arguments.out / stem)
+        except (ValueError, OSError) as error:
+            reason = " ".join(str(error).split())
+            sys.stderr.write(f"{PROGRAM}: {arguments.pairs}, line {line.number}: {reason}\n")
+            num_broken += 1
     say(f"{len(lines) - num_broken} of {len(lines)} pairs matched")
     return USER_ERROR if num_broken else 0
 
