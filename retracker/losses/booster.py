@@ -27,16 +27,18 @@ class BoosterLoss(nn.Module):
     """FastAP of the boosted descriptors, and how far it falls behind that of the original ones.
 
     Matches lie within ``near`` px (along each axis) of where a keypoint is in the other image, all that is
-    beyond ``far`` px is no match, and what is between counts for nothing.
+    beyond ``far`` px is no match, and what is between counts for nothing. The more ``bins``, the finer the
+    differences of distance that count.
     """
 
-    def __init__(self, near: float | int, far: float | int, boost_weight: float | int) -> None:
+    def __init__(self, near: float | int, far: float | int, bins: int, boost_weight: float | int) -> None:
         super().__init__()
-        if not 0 < near <= far or boost_weight < 0:
+        if not 0 < near <= far or bins < 1 or boost_weight < 0:
             raise ValueError(
-                f"loss: expected 0 < near <= far and boost_weight >= 0, got {near}, {far} and {boost_weight}"
+                f"loss: expected 0 < near <= far, bins >= 1 and boost_weight >= 0, "
+                f"got {near}, {far}, {bins} and {boost_weight}"
             )
-        self.near, self.far, self.boost_weight = near, far, boost_weight
+        self.near, self.far, self.bins, self.boost_weight = near, far, bins, boost_weight
 
     def forward(
         self,
@@ -76,8 +78,8 @@ class BoosterLoss(nn.Module):
         back = self._labels(pair.moved1, pair.known1, pair.features1, pair.features0)
         sides = [
             (
-                fast_ap(found, *labels, largest),
-                fast_ap(raw, *labels, FARTHEST),
+                fast_ap(found, *labels, largest, self.bins),
+                fast_ap(raw, *labels, FARTHEST, self.bins),
                 labels[0].any(-1),
             )
             for found, raw, labels in (

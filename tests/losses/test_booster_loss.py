@@ -12,7 +12,7 @@ from retracker.types import FeaturePair, LocalFeatures
 
 @pytest.fixture
 def loss():
-    return BoosterLoss(near=3.0, far=15.0, boost_weight=10.0)
+    return BoosterLoss(near=3.0, far=15.0, bins=10, boost_weight=10.0)
 
 
 def one_query(positive: list[float], negative: list[float], largest: float) -> float:
@@ -193,4 +193,4 @@ def test_a_pair_without_a_single_match_costs_nothing_and_is_finite(loss):
 
 def test_radii_the_wrong_way_round_are_refused():
     with pytest.raises(ValueError, match="near <= far"):
-        BoosterLoss(near=15.0, far=3.0, boost_weight=10.0)
+        BoosterLoss(near=15.0, far=3.0, bins=10, boost_weight=10.0)
