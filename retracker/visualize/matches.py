@@ -120,8 +120,9 @@ def _with_lines(
     start, end = (xy.detach().cpu().double().numpy()[chosen] for xy in points)
     lines, dots = Layer(height, width), Layer(height, width)
     radius = 0.6 * mark_size(height, width // 2)
+    opacity = min(0.6, 60 / max(1, len(chosen)))  # of many, none hides the pictures
     for begin, finish, colour in zip(start, end + shift, colours, strict=True):
-        lines.line((begin, finish), colour, max(1, round(radius / 2)), 0.6)
+        lines.line((begin, finish), colour, max(1, round(radius / 2)), opacity)
         for xy in (begin, finish):
             dots.dot(xy, radius, colour)
     return dots.onto(lines.onto(canvas))
