@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 import cv2
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from jaxtyping import UInt8
 from omegaconf import DictConfig
@@ -73,7 +74,10 @@ def pose_validation(benchmark: str, data_root: str, num_pairs: int, grid: int) -
 
 
 def _made(benchmark: str, data_root: str) -> PoseBenchmark:
-    made = instantiate(_config(benchmark, data_root).benchmark, _convert_="all")
+    try:
+        made = instantiate(_config(benchmark, data_root).benchmark, _convert_="all")
+    except InstantiationException as error:  # which says in three lines what its cause says in one
+        raise ValueError(f"pose.benchmark {benchmark}: {error.__cause__ or error}") from None
     if not isinstance(made, PoseBenchmark):
         raise ValueError(f"pose.benchmark: expected one of posed pairs of views, got {benchmark}")
     return made

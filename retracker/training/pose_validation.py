@@ -33,7 +33,7 @@ class PoseValidation(pl.Callback):
     def __init__(self, scorer: PairScorer) -> None:
         self.scorer = scorer
 
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_epoch_end(self, trainer, pl_module) -> None:
         limit, total = trainer.limit_val_batches, len(self.scorer)
         num = min(limit, total) if isinstance(limit, int) else round(limit * total)
         own = range(trainer.global_rank, num, trainer.world_size)

@@ -60,7 +60,7 @@ class ProgressBar(pl.Callback):
             self._progress.stop()
             self._progress = None
 
-    def _text(self, trainer: pl.Trainer) -> str:
+    def _text(self, trainer) -> str:
         values = trainer.callback_metrics
         shown = [(name.removeprefix("train/").replace("/", " "), values.get(name)) for name in self.metrics]
         return "  ".join(f"{words} {value:.3f}" for words, value in shown if value is not None)

@@ -53,11 +53,11 @@ def error_colours(error: Float[np.ndarray, " n"]) -> list[tuple[int, int, int]]:
 
 def _legend(width: int, error: Float[Tensor, " N"]) -> UInt8[np.ndarray, "h w 3"]:
     """How many points there are, the share that is found, and what the colours mean."""
-    strip, size = np.full((32, width, 3), 24, np.uint8), 15
+    strip, size = np.full((32, width, 3), 24, np.uint8), 15.0
     shares = " ".join(f"{(error < px).double().mean():.2f}" for px in (1, 3, 5)) if len(error) else "-"
-    strip = text(strip, (8, 16), f"{len(error)} points, PCK@1/3/5 {shares}", size, anchor="lm")
+    strip = text(strip, (8.0, 16.0), f"{len(error)} points, PCK@1/3/5 {shares}", size, anchor="lm")
     right, length = width - 58, max(2, width // 8)
     ramp = np.array(error_colours(np.linspace(GOOD_PX, BAD_PX, length)), np.uint8)
     strip[10:22, right - length : right] = ramp
-    strip = text(strip, (right - length - 6, 16), f"{GOOD_PX:.0f} px", size, anchor="rm")
-    return text(strip, (right + 6, 16), f"{BAD_PX:.0f} px", size, anchor="lm")
+    strip = text(strip, (right - length - 6.0, 16.0), f"{GOOD_PX:.0f} px", size, anchor="rm")
+    return text(strip, (right + 6.0, 16.0), f"{BAD_PX:.0f} px", size, anchor="lm")

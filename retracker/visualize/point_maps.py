@@ -37,11 +37,11 @@ def _panel(
     mixed = (1 - OPACITY) * view + OPACITY * _colours(np.where(known, cells, 0.0))
     picture = np.where(known[..., None], mixed.round(), view).astype(np.uint8)
     strip = np.full((32, width, 3), 24, np.uint8)
-    strip = text(strip, (8, 16), name, 15, anchor="lm")
+    strip = text(strip, (8.0, 16.0), name, 15.0, anchor="lm")
     length, right = width // 4, width - 24
     strip[10:22, right - length : right] = _colours(np.linspace(0, 1, length)[None])
-    strip = text(strip, (right - length - 6, 16), "0", 15, anchor="rm")
-    return np.concatenate([picture, text(strip, (right + 6, 16), "1", 15, anchor="lm")])
+    strip = text(strip, (right - length - 6.0, 16.0), "0", 15.0, anchor="rm")
+    return np.concatenate([picture, text(strip, (right + 6.0, 16.0), "1", 15.0, anchor="lm")])
 
 
 def _colours(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
