@@ -205,7 +205,7 @@ def test_every_command_has_help(command, flag, capsys):
 def test_help_of_train_and_eval_names_keys_groups_and_choices(capsys):
     main(["train", "--help"])
     told = capsys.readouterr().out
-    assert "model=base|booster|small|tiny" in told and "loss@module.loss=tracking" in told
+    assert "model=base|booster|small|tiny" in told and "loss@module.loss=booster|" in told
     assert "+experiment=" in told and "total_steps: 2000" in told
     main(["eval", "benchmark=synthetic_val", "--help"])
     told = capsys.readouterr().out
