@@ -47,6 +47,11 @@ class FeatureBooster(nn.Module):
         self.activation = nn.Tanh() if activation == "tanh" else nn.Identity()
         self.l2_normalise = l2_normalise
 
+    @classmethod
+    def from_preset(cls, name: str) -> "FeatureBooster":
+        """An untrained network of a released shape, e.g. ``SIFT+Boost-F``, with nothing ablated."""
+        return build_booster(name, keypoint_encoder=True, cross_boosting=True, attention="aft", dropout=0.0)
+
     @property
     def binary(self) -> bool:
         """Whether the signs of its outputs are the descriptor, for Hamming distance."""
