@@ -55,9 +55,10 @@ class PairMatcher:
     ) -> Matches:
         """As ``retracker.match`` does."""
         first, second = self.encoder.open(image_a), self.encoder.open(image_b)
-        _check_positive(round_trip_px, "round_trip_px")
-        if num is not None:
-            _check_positive(num, "num")
+        if not round_trip_px >= 0:
+            raise ValueError(f"round_trip_px: expected a number of px from 0 on, got {round_trip_px:g}")
+        if num is not None and num < 1:
+            raise ValueError(f"num: expected a positive number of matches, got {num}")
         asked = grid_points(*first.size, grid) if points is None else as_points(points, first.size)
         forth = TwoViews(self.encoder, first, second)
         if mutual:
@@ -147,8 +148,3 @@ def _turned(matches: Matches, first_index: int) -> Matches:
 def _wh(view: View) -> Float[Tensor, "2"]:
     height, width = view.size
     return torch.tensor([float(width), float(height)])
-
-
-def _check_positive(value: float | int, name: str) -> None:
-    if not value > 0:
-        raise ValueError(f"{name}: expected a positive number, got {value:g}")

@@ -77,8 +77,10 @@ def test_a_mutual_grid_lies_over_both_images(bold, sample):
     assert of_b.any() and (~of_b).any()
 
 
-@pytest.mark.parametrize("asked", [{"round_trip_px": 0.0, "mutual": True}, {"num": 0}, {"grid": 0}])
-def test_a_number_that_must_be_positive_is_named(bold, sample, asked):
+@pytest.mark.parametrize(
+    "asked", [{"round_trip_px": -1.0}, {"round_trip_px": float("nan")}, {"num": 0}, {"grid": 0}]
+)
+def test_a_number_without_sense_is_named(bold, sample, asked):
     with pytest.raises(ValueError, match="expected a"):
         match(bold, sample.video[0], sample.video[1], **asked)
 
