@@ -5,8 +5,6 @@ from torch import nn
 
 from retracker.models.descriptor import FeatureBooster
 
-STRENGTH = 0.2  # of what is handed through: bits are its signs, and from 1 no step of training would turn one
-
 
 @torch.no_grad()
 def hand_through(booster: FeatureBooster) -> None:
@@ -26,5 +24,5 @@ def hand_through(booster: FeatureBooster) -> None:
         nn.init.zeros_(linear.weight)
         nn.init.zeros_(linear.bias)
     if booster.final_proj.in_features == booster.final_proj.out_features:
-        booster.final_proj.weight.copy_(STRENGTH * torch.eye(booster.final_proj.in_features))
+        nn.init.eye_(booster.final_proj.weight)
         nn.init.zeros_(booster.final_proj.bias)
