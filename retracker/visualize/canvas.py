@@ -109,7 +109,9 @@ def text(
     """A copy of ``image`` with a line of light text, outlined in dark; ``anchor`` as PIL names it."""
     picture = Image.fromarray(image)
     outline = {"stroke_width": max(1, round(size / 12)), "stroke_fill": INK}
-    ImageDraw.Draw(picture).text(xy, words, font=_font(round(size)), fill=PAPER, anchor=anchor, **outline)
+    ImageDraw.Draw(picture).text(
+        xy, words, font=_font(max(1, round(size))), fill=PAPER, anchor=anchor, **outline
+    )
     return np.array(picture)
 
 

@@ -44,7 +44,7 @@ def draw_matches(
     """
     chosen = _selection(len(points_a), max_lines)
     chosen = chosen[confidence.detach().cpu()[chosen].argsort()]  # sure ones on top
-    colours = confidence_colours(confidence.detach().cpu().numpy()[chosen])
+    colours = confidence_colours(confidence.detach().cpu()[chosen].numpy())
     picture = _with_lines((image_a, image_b), (points_a, points_b), chosen, colours)
     return to_image(_with_ramp(picture, _counted(len(points_a), len(chosen)), legend))
 
@@ -117,7 +117,7 @@ def _with_lines(
     """Both images on one sheet and a line for each match that is chosen, the last on top."""
     canvas, shift = _beside(*(dim(to_array(image), 0.3) for image in images))
     height, width = canvas.shape[:2]
-    start, end = (xy.detach().cpu().double().numpy()[chosen] for xy in points)
+    start, end = (xy.detach().cpu().double()[chosen].numpy() for xy in points)
     lines, dots = Layer(height, width), Layer(height, width)
     radius = 0.6 * mark_size(height, width // 2)
     opacity = min(0.6, 60 / max(1, len(chosen)))  # of many, none hides the pictures
@@ -145,7 +145,7 @@ def _with_ramp(picture: np.ndarray, words: str, meaning: str) -> np.ndarray:
     height = len(strip)
     size = 0.5 * height
     ramp = np.array(confidence_colours(np.linspace(0, 1, max(2, width // 5))), np.uint8)
-    right = int(width - 1.5 * size)
+    right = max(len(ramp), int(width - 1.5 * size))  # of a picture of a few px it is all there is
     strip[int(0.3 * height) : int(0.7 * height), right - len(ramp) : right] = ramp
     strip = text(strip, (right - len(ramp) - size / 2, height / 2), f"{meaning} 0", size, anchor="rm")
     strip = text(strip, (right + size / 3, height / 2), "1", size, anchor="lm")

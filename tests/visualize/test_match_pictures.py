@@ -1,8 +1,17 @@
 """Verified matches and warps as pictures."""
 
+import numpy as np
 import torch
 
-from retracker.visualize.matches import INLIER, OUTLIER, draw_verified, readable, readable_height
+from retracker.visualize.matches import (
+    INLIER,
+    OUTLIER,
+    confidence_colours,
+    draw_matches,
+    draw_verified,
+    readable,
+    readable_height,
+)
 from retracker.visualize.warp import GAP_PX, draw_warp
 
 
@@ -18,6 +27,21 @@ def test_inliers_are_green_and_others_red():
     assert picture.shape[1] > 100 and picture.shape[2] == 208
     nothing = draw_verified(grey, grey, points[:0], points[:0], torch.zeros(0).bool(), geometry="homography")
     assert nothing.shape == picture.shape
+
+
+def test_images_of_a_few_columns_can_be_drawn():
+    sliver, points = torch.zeros(3, 960, 4, dtype=torch.uint8), torch.zeros(1, 2)
+    picture = draw_matches(sliver, sliver, points, points, torch.ones(1))
+    assert picture.shape[2] == 16 and picture.shape[1] > 960
+    assert draw_warp(sliver, sliver, torch.zeros(960, 4, 2), torch.ones(960, 4)).shape[2] == 28
+
+
+def test_a_single_match_is_drawn():
+    grey, point = torch.full((3, 100, 100), 60, dtype=torch.uint8), torch.tensor([[20.5, 20.5]])
+    sure = draw_matches(grey, grey, point, point, torch.ones(1))
+    inlier = draw_verified(grey, grey, point, point, torch.tensor([True]), geometry="homography")
+    assert colour_at(sure, 20, 20) == confidence_colours(np.ones(1))[0]
+    assert colour_at(inlier, 20, 20) == colour_at(inlier, 128, 20) == INLIER
 
 
 def test_small_large_and_wide_images_are_brought_to_a_readable_size():
