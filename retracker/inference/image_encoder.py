@@ -1,6 +1,7 @@
 """Images as a network sees them, the last few of which are kept: lists of pairs name most images often."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from retracker.types import FeaturePyramid, TensorStruct
 SURROUNDINGS_PX = 16  # at the working size: two cells of the coarsest grid to each side
 FLAT_LEVELS = 2  # of 255: what rounding and JPEG do to one colour
 KEPT_IMAGES = 16  # by default; with the tiny net one takes about 6 MB
+KEPT_SIZES = 4  # that an image was encoded at last: partners of many sizes ask for as many
 
 Key = tuple[str, int]
 ImageSource = Tensor | np.ndarray | str | Path  # a file, or uint8 (3,H,W) or (H,W,3)
@@ -75,7 +77,7 @@ class ImageEncoder:
         """An image by its file, or as an array. Raises ValueError or OSError, as ``read_image`` does."""
         if not isinstance(source, (str, Path)):
             self._num_arrays += 1
-            image = channels_first(torch.as_tensor(source))
+            image = channels_first(as_tensor(source))
             return self._keep(View(image=image, key=("", self._num_arrays)))
         path = existing_file(source)
         key = (str(path.resolve()), path.stat().st_mtime_ns)
@@ -88,9 +90,11 @@ class ImageEncoder:
     def encode(self, view: View, small: tuple[int, int]) -> EncodedView:
         """A view at a working size."""
         kept = self._encoded.get(view.key, {})  # of one that was forgotten meanwhile, nothing
-        if small not in kept:
-            kept[small] = self._encode(view, small)
-        return kept[small]
+        found = kept.pop(small) if small in kept else self._encode(view, small)
+        kept[small] = found  # the last one asked for comes last
+        if len(kept) > KEPT_SIZES:
+            del kept[next(iter(kept))]
+        return found
 
     def _keep(self, view: View) -> View:
         """Keep this one, and forget the one that was not asked for longest."""
@@ -108,6 +112,11 @@ class ImageEncoder:
         with torch.inference_mode():
             features = self.model.encode(frame[None])
         return EncodedView(features=features, textured=textured(frame).cpu(), size=view.size, small=small)
+
+
+def as_tensor(values: Tensor | np.ndarray | Sequence) -> Tensor:
+    """Values as a tensor; arrays are copied, since they may be read-only, or lie mirrored in memory."""
+    return torch.as_tensor(values.copy(order="C") if isinstance(values, np.ndarray) else values)
 
 
 def textured(frame: UInt8[Tensor, "3 h w"]) -> Bool[Tensor, "h w"]:

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from retracker.inference.frames import check_inside
-from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View
+from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View, as_tensor
 from retracker.inference.sampling import balanced_sample
 from retracker.inference.two_views import TwoViews, grid_points
 from retracker.types import TensorStruct
@@ -112,7 +112,7 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
 
 def as_points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Float[Tensor, "N 2"]:
     """Points (N, 2) of an image of (height, width); raises ValueError naming the first that is not in it."""
-    points = torch.as_tensor(points, dtype=torch.float32).detach().cpu()
+    points = as_tensor(points).detach().cpu().float()
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"expected points of shape (N, 2), got {tuple(points.shape)}")
     check_inside(points, size)

@@ -185,6 +185,31 @@ def test_a_file_that_comes_again_is_encoded_once_until_others_came(bold, sample,
     assert len(seen) == 4
 
 
+def test_an_image_is_kept_at_the_last_few_sizes_it_was_asked_for_at(bold, sample, monkeypatch):
+    seen = count_encoded(bold, monkeypatch)
+    encoder = ImageEncoder(bold, image_size=64, kept_images=2)
+    view = encoder.open(sample.video[0])
+    sizes = [(64, width) for width in range(32, 32 + 8 * (image_encoder.KEPT_SIZES + 1), 8)]
+    for small in sizes:
+        encoder.encode(view, sizes[0])
+        assert encoder.encode(view, small).small == small
+    assert len(seen) == len(sizes)  # the first one, asked for all the time, is still there
+    assert len(encoder._encoded[view.key]) == image_encoder.KEPT_SIZES
+    encoder.encode(view, sizes[1])
+    assert len(seen) == len(sizes) + 1
+
+
+def test_arrays_that_are_mirrored_in_memory_or_read_only_are_images_and_points(bold, sample, recwarn):
+    bgr = np.array(sample.video[0].permute(1, 2, 0).flip(-1))
+    bgr.flags.writeable = False
+    yx = grid_points(64, 64, 3).flip(-1).numpy()
+    found = match(bold, bgr[..., ::-1], bgr[..., ::-1], yx[:, ::-1])
+    true = match(bold, sample.video[0], sample.video[0], grid_points(64, 64, 3))
+    assert len(true) and torch.equal(found.points_b, true.points_b)
+    match(bold, bgr, bgr, grid=2)
+    assert not [warning for warning in recwarn if "writable" in str(warning.message)]
+
+
 def test_a_file_that_was_written_anew_is_read_anew(bold, sample, tmp_path):
     path = tmp_path / "image.png"
     write_image(path, sample.video[0])
