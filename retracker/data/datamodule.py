@@ -60,7 +60,12 @@ class DataModule(StreamModule):
         return super().train_dataloader()
 
     def _check_block(self, together: int) -> None:
-        lengths, block = self.stream.kinds.lengths, self.stream.block
+        lengths, block, distinct = self.stream.kinds.lengths, self.stream.block, self.stream.distinct
+        if len(lengths) > 1 and distinct is not None and distinct > block and distinct % block:
+            raise ValueError(
+                f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, so that data.distinct "
+                f"must be at most data.block, {block}, or a multiple of it, got {distinct}"
+            )
         if len(lengths) > 1 and block % together:
             raise ValueError(
                 f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, so that data.block must "

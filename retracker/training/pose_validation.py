@@ -35,7 +35,7 @@ class PoseValidation(pl.Callback):
 
     def on_validation_epoch_end(self, trainer, pl_module) -> None:
         limit, total = trainer.limit_val_batches, len(self.scorer)
-        num = min(limit, total) if isinstance(limit, int) else round(limit * total)
+        num = min(limit, total) if isinstance(limit, int) else max(1, round(limit * total))
         own = range(trainer.global_rank, num, trainer.world_size)
         scores = with_weights(pl_module.net, pl_module.averaged(), lambda net: self._scores(net, own))
         found = self.scorer.summarise(gathered(scores, trainer.world_size))

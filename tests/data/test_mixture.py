@@ -408,6 +408,18 @@ def test_batches_of_one_length_need_blocks_of_whole_batches():
     data.train_dataloader()
 
 
+@pytest.mark.parametrize("distinct", [1, 7, 8, 12, 16])
+def test_batches_of_one_length_begin_again_with_a_block(distinct):
+    mixed = {"long": Named("long", 4), "pair": Named("pair", 2)}
+    data = data_module(mixed, batch_size=8, distinct=distinct)
+    data.trainer = standing()
+    if distinct == 12:  # the second batch would be of positions 8 to 11 and 0 to 3
+        with pytest.raises(ValueError, match="data.distinct must be at most data.block, 8, .* got 12"):
+            data.train_dataloader()
+    else:
+        assert all(len(set(batch.name)) == 1 for batch in islice(data.train_dataloader(), 6))
+
+
 @pytest.mark.filterwarnings("ignore:skipped corrupt sample")
 def test_the_end_of_a_run_reports_what_was_skipped():
     data = data_module({"disk": Failing([hit_by(0)])})

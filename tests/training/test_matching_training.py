@@ -133,7 +133,7 @@ class Doubling(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("limit", "asked"), [(1.0, [0, 1, 2, 3]), (3, [0, 1, 2]), (9, [0, 1, 2, 3]), (0.5, [0, 1])]
+    ("limit", "asked"), [(1.0, [0, 1, 2, 3]), (3, [0, 1, 2]), (9, [0, 1, 2, 3]), (0.5, [0, 1]), (0.1, [0])]
 )
 def test_averaged_weights_are_scored_on_as_many_pairs_as_validation_has(limit, asked):
     scorer, logged = Ones(4), {}
