@@ -8,8 +8,7 @@ from jaxtyping import UInt8
 from retracker.data.cache import DiskCache
 from retracker.data.datasets.warped_images import IMAGES, find_files
 from retracker.data.storage import Storage
-from retracker.data.synthetic.posed import HELD_OUT, TEXTURES
-from retracker.data.synthetic.textures import photograph
+from retracker.data.synthetic.textures import HELD_OUT, TEXTURES, photograph
 from retracker.media.image import read_frame
 
 
@@ -29,7 +28,7 @@ class Pictures(ABC):
 
 
 class Photographs(Pictures):
-    """Those of scikit-image: the ones ``held_out`` from every training here, or the others."""
+    """Those of scikit-image: the ones ``held_out`` from every training of matching here, or the others."""
 
     def __init__(self, *, held_out: bool) -> None:
         self.names = HELD_OUT if held_out else TEXTURES

@@ -4,15 +4,17 @@ from math import radians
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic_posed import SyntheticPosed
 from retracker.data.supervision import transfer
-from retracker.data.synthetic import posed
+from retracker.data.synthetic import posed, textures
 from retracker.data.synthetic.motion import rotation
 from retracker.data.synthetic.scene import Material, follow, front
 from retracker.data.synthetic.seeds import training_seed
 from retracker.data.synthetic.surfaces import pose
-from retracker.data.synthetic.textures import PHOTOGRAPHS
+from retracker.data.synthetic.textures import HELD_OUT, PHOTOGRAPHS, TEXTURES
 
 SIZE = 64
 
@@ -85,8 +87,21 @@ def test_a_camera_looks_where_it_is_told(roll):
 
 
 def test_photographs_that_are_held_out_are_on_no_wall():
-    assert set(posed.HELD_OUT) < set(PHOTOGRAPHS)
-    assert not set(posed.HELD_OUT) & set(posed.TEXTURES)
+    assert set(HELD_OUT) < set(PHOTOGRAPHS)
+    assert not set(HELD_OUT) & set(TEXTURES)
+
+
+@pytest.mark.parametrize("experiment", ["matching", "joint", "joint data=joint_mix model=base"])
+def test_no_training_of_matching_renders_photographs_that_are_held_out(experiment, monkeypatch):
+    cfg = compose_config("train", f"+experiment={experiment}".split())
+    rendered = [part for part in cfg.data.train.values() if part._target_.endswith(".Synthetic")]
+    shown = set()
+    monkeypatch.setattr(textures, "_photograph", lambda _size, photographs, _dice: shown.update(photographs))
+    for part in rendered:
+        monkeypatch.setattr(textures, "PHOTO_SHARE", 1.0)
+        with pytest.raises(AttributeError):  # the first picture is None
+            instantiate(part, length=1, num_frames=2, size=32)[0]
+    assert rendered and shown and not shown & set(HELD_OUT)
 
 
 def test_every_pair_shows_another_scene_so_any_two_have_no_match():

@@ -23,6 +23,7 @@ class Synthetic(Dataset[VideoSample]):
         *,
         frame_stride: float = 1.0,
         dense_flow: bool = False,
+        spare_held_out: bool = False,
     ) -> None:
         if length < 1:
             raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
@@ -35,6 +36,7 @@ class Synthetic(Dataset[VideoSample]):
             width=size,
             frame_stride=frame_stride,
             dense_flow=dense_flow,
+            spare_held_out=spare_held_out,
         )
 
     def __len__(self) -> int:

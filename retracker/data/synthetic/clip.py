@@ -11,7 +11,7 @@ from retracker.data.synthetic.dice import Dice
 from retracker.data.synthetic.scene import ATLAS_TILES, Material, Scene, follow, front
 from retracker.data.synthetic.settings import DIFFICULTIES, GROUPS, ClipSettings, Difficulty
 from retracker.data.synthetic.surfaces import pose
-from retracker.data.synthetic.textures import draw_texture
+from retracker.data.synthetic.textures import PHOTOGRAPHS, TEXTURES, draw_texture
 from retracker.types import Queries, TensorStruct
 
 ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
@@ -65,7 +65,7 @@ def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
     tile = round(TILE * max(settings.width, settings.height))
     atlas = torch.zeros(3, ATLAS_TILES * tile, tile, dtype=torch.uint8)
     atlas[:, : len(parts) * tile] = torch.cat(
-        [_texture(tile, part.mover, difficulty, dice) for part in parts], dim=1
+        [_texture(tile, part.mover, settings, difficulty, dice) for part in parts], dim=1
     )
     time = torch.arange(settings.num_frames, dtype=torch.float64) * settings.frame_stride
     scene = Scene(
@@ -83,8 +83,11 @@ def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
     return scene
 
 
-def _texture(tile: int, mover: bool, difficulty: Difficulty, dice: Dice) -> UInt8[Tensor, "3 K K"]:
-    return draw_texture(tile, difficulty.weak * (1.0 if mover else WEAK_WALL), dice)
+def _texture(
+    tile: int, mover: bool, settings: ClipSettings, difficulty: Difficulty, dice: Dice
+) -> UInt8[Tensor, "3 K K"]:
+    photographs = TEXTURES if settings.spare_held_out else PHOTOGRAPHS
+    return draw_texture(tile, difficulty.weak * (1.0 if mover else WEAK_WALL), dice, photographs)
 
 
 def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:

@@ -20,12 +20,10 @@ from retracker.data.synthetic.scene import ATLAS_TILES, Film, Material, Scene, d
 from retracker.data.synthetic.seeds import RESERVED
 from retracker.data.synthetic.settings import Difficulty
 from retracker.data.synthetic.surfaces import Camera, pose
-from retracker.data.synthetic.textures import PHOTOGRAPHS, draw_texture
+from retracker.data.synthetic.textures import HELD_OUT as HELD_OUT
+from retracker.data.synthetic.textures import TEXTURES, draw_texture
 from retracker.types import TensorStruct
 
-# Photographs that are on no wall here, so that matchers can be measured on them.
-HELD_OUT = ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")
-TEXTURES = tuple(name for name in PHOTOGRAPHS if name not in HELD_OUT)
 TILE = 1.5  # side of a texture, in frame widths
 SHARPNESS = 0.7  # texels per pixel at the usual distance: fewer than 1, or what is seen from afar aliases
 ATTEMPTS = 60  # scenes drawn until both views show enough of the same

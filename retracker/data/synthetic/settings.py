@@ -54,6 +54,7 @@ class ClipSettings:
     object_share: float = 0.5  # of the queries, on movers (where there are enough)
     photometric: bool = True  # blur, brightness change and noise
     dense_flow: bool = False  # add the displacement of every pixel of frame 0
+    spare_held_out: bool = False  # show no photograph that matchers are measured on (textures.HELD_OUT)
     strict: bool = False  # draw again until the difficulty's occlusions and returns are really there
 
     def __post_init__(self) -> None:
