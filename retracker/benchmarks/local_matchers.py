@@ -54,9 +54,7 @@ class LocalMatcher:
 
     def _features(self, image: UInt8[Tensor, "3 H W"]) -> LocalFeatures:
         features = self.extractor(image)
-        if self.booster is None or not len(features.xy):
-            return features
-        return replace(features, descriptors=self.booster(features))
+        return features if self.booster is None else replace(features, descriptors=self.booster(features))
 
 
 def euclidean(a: Float[Tensor, "K0 D"], b: Float[Tensor, "K1 D"]) -> Float[Tensor, "K0 K1"]:

@@ -64,6 +64,9 @@ class FeatureBooster(nn.Module):
         mask: Bool[Tensor, "B K"] | None,
     ) -> Float[Tensor, "B K E"]:
         """Boost the descriptors of images; ``keypoints`` come normalised, ``mask`` is False at padding."""
+        if mask is not None:  # no weight in a sum, however small, makes a number of NaN
+            descriptors = descriptors.masked_fill(~mask[..., None], 0.0)
+            keypoints = keypoints.masked_fill(~mask[..., None], 0.0)
         boosted = descriptors + self.denc(descriptors)
         if self.kenc is not None:
             boosted = boosted + self.kenc(keypoints)

@@ -179,6 +179,14 @@ def test_a_booster_for_other_features_is_told(photograph, untrained):
     assert "\n" not in str(told.value)
 
 
+def test_an_image_without_keypoints_is_no_fault_whatever_length_a_booster_gives(photograph, untrained):
+    """SIFT's 128 numbers become 256 bits: those of an empty image, too."""
+    matcher = LocalMatcher(Sift(100), LoadedBooster(str(untrained["SIFT+Boost-B"]), "cpu"), None)
+    flat = torch.full((3, 64, 64), 90, dtype=torch.uint8)
+    for pair in ((photograph, flat), (flat, photograph), (flat, flat)):
+        assert len(matcher(*pair).points0) == 0
+
+
 def test_a_ratio_that_none_can_pass_is_told():
     with pytest.raises(ValueError, match="above 0 and up to 1, or null; got 0"):
         LocalMatcher(Sift(100), None, 0)

@@ -241,7 +241,10 @@ def test_what_is_not_finite_is_refused_unless_it_is_padding(key):
     with pytest.raises(ValueError, match=f"{key} of 1 of 4 keypoints are not finite"):
         boost(net, broken)
     there = torch.tensor([True, True, False, True])
-    assert boost(net, replace(found, present=there)).isfinite().all()
+    for attention in ("aft", "mha"):
+        net = sift_booster(attention=attention)
+        sound = boost(net, replace(found, present=there))
+        torch.testing.assert_close(boost(net, replace(broken, present=there)), sound)
 
 
 @pytest.mark.parametrize(
