@@ -4,7 +4,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import PurePosixPath
 
+from retracker.data.faults import DataFault
 from retracker.data.feature_pairs import Extractor, Picture, StoredAt
+from retracker.data.sources import named
 from retracker.media.features import read_features
 from retracker.types import LocalFeatures
 
@@ -25,13 +27,21 @@ class FeatureFiles(Extractor):
         self.suffix, self.max_keypoints, self.pixel_centre = suffix, max_keypoints, pixel_centre
 
     def find(self, picture: Picture) -> LocalFeatures:
-        """Features of a picture. Raises ValueError where it is made, and part of no file."""
+        """Features of a picture. Raises DataFault where it is made, and part of no file.
+
+        Raises CorruptSample for a file that is missing or broken.
+        """
         place = picture.stored
         if place is None:
-            raise ValueError("features are read from files, but this picture is made: take views of files")
+            raise DataFault(
+                "extractor: features are read from files, but these pictures are made: take views of files, "
+                "as in data=booster_megadepth"
+            )
         path = str(PurePosixPath(place.path).with_suffix("")) + self.suffix
         read = partial(read_features, size=place.size, pixel_centre=self.pixel_centre)
-        return cut_out(place.storage.load(path, read), place, picture, self.max_keypoints)
+        with named(place.index):
+            features = place.storage.load(path, read)
+        return cut_out(features, place, picture, self.max_keypoints)
 
 
 def cut_out(features: LocalFeatures, place: StoredAt, picture: Picture, most: int) -> LocalFeatures:

@@ -27,6 +27,7 @@ class StoredAt:
 
     storage: Storage
     path: str
+    index: int  # of the sample of the data set that shows it
     size: tuple[int, int]  # height and width
     scale: tuple[float, float]  # x, y
     corner: tuple[int, int]
@@ -67,7 +68,7 @@ class Extractor(ABC):
 
     @abstractmethod
     def find(self, picture: Picture) -> LocalFeatures:
-        """The keypoints of a picture, the surest first. Raises ValueError or OSError for broken files."""
+        """The keypoints of a picture, the surest first. Raises CorruptSample for broken files."""
 
 
 class OnTheFly(Extractor):

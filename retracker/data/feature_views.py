@@ -91,12 +91,12 @@ class PosedViews(Views):
             raise Unusable(f"{pair.name}: no point of {CANDIDATES} is seen in both views")
         corner0 = crop_around(xy[common[0]], pair.size0, self.crop)
         corner1 = crop_around(found.xy[common[0]], pair.size1, self.crop)
-        tolerance = self.tolerance
+        move = partial(_posed_to, crop=self.crop, tolerance=float(self.tolerance))
         return TwoViews(
             picture0=self._picture(index, 0, _cropped(pair.image0, pair.size0, corner0, self.crop), corner0),
             picture1=self._picture(index, 1, _cropped(pair.image1, pair.size1, corner1, self.crop), corner1),
-            forth=partial(_posed_to, pair=pair, corner=corner0, other=corner1, tolerance=tolerance),
-            back=partial(_posed_to, pair=swapped(pair), corner=corner1, other=corner0, tolerance=tolerance),
+            forth=partial(move, pair=pair, corner=corner0, other=corner1),
+            back=partial(move, pair=swapped(pair), corner=corner1, other=corner0),
             name=pair.name,
         )
 
@@ -112,6 +112,7 @@ class PosedViews(Views):
         stored = StoredAt(
             storage=self.pairs.storage,
             path=path,
+            index=index,
             size=size,
             scale=(new_width / width, new_height / height),
             corner=corner,
@@ -157,11 +158,13 @@ def _posed_to(
     pair: PairSample,
     corner: tuple[int, int],
     other: tuple[int, int],
-    tolerance: float | int,
+    crop: int,
+    tolerance: float,
 ) -> tuple[Float[Tensor, "N 2"], Bool[Tensor, " N"]]:
-    """From a crop of view 0 to one of view 1."""
-    found = transfer(pair, xy + xy.new_tensor(corner), float(tolerance))
-    return found.xy - found.xy.new_tensor(other), found.seen
+    """From a crop of view 0 to one of view 1, which what lies beyond it is not seen in."""
+    found = transfer(pair, xy + xy.new_tensor(corner), tolerance)
+    there = found.xy - found.xy.new_tensor(other)
+    return there, found.seen & ((there >= 0) & (there < crop)).all(-1)
 
 
 def _warped_to(

@@ -12,7 +12,7 @@ from PIL import Image
 from walls import Walls
 
 from retracker.data.datasets.synthetic_posed import SyntheticPosed
-from retracker.data.faults import DataFault, TooManyCorruptSamples
+from retracker.data.faults import CorruptSample, DataFault, TooManyCorruptSamples
 from retracker.data.feature_files import FeatureFiles
 from retracker.data.feature_module import FeatureDataModule
 from retracker.data.feature_pairs import (
@@ -163,7 +163,9 @@ def test_crops_of_posed_pairs_agree_with_the_whole_views(posed):
     xy = grid(64, 5)
     there, known = views.forth(xy)
     found = transfer(pair, xy + torch.tensor(corner0), 0.05)
-    assert known.sum() > 20 and (known == found.seen).all()
+    inside = ((there >= 0) & (there < 64)).all(-1)
+    assert known.sum() > 20 and (known == found.seen & inside).all()
+    assert (found.seen & ~inside).any()  # what only the rest of the view shows has no match in its crop
     torch.testing.assert_close(there[known], (found.xy - torch.tensor(corner1))[known])
     again, seen = views.back(there[known].clamp(0, 63.9).float())
     inside = ((there[known] >= 0) & (there[known] < 64)).all(-1) & seen
@@ -230,14 +232,20 @@ def read_rgb(path):
     return np.asarray(Image.open(path).convert("RGB"))
 
 
-def test_a_missing_file_of_features_is_named(megadepth):
-    views = PosedViews(megadepth, crop=32, tolerance=0.05, scene_balance=0.0).draw(rng(1))
-    with pytest.raises(FileNotFoundError, match=r"\.superpoint\.npz"):
-        FeatureFiles(".superpoint.npz", 10, 0).find(views.picture0)
+def test_missing_and_broken_files_of_features_are_corrupt_samples(megadepth, tmp_path):
+    """The stream counts and skips those; it would end at any other error."""
+    views = PosedViews(megadepth, crop=32, tolerance=0.05, scene_balance=0.0)
+    source = FeatureSource(views, FeatureFiles(".superpoint.npz", 10, 0), 1)
+    with pytest.raises(CorruptSample, match=r"^\[\d\]: .*\.superpoint\.npz"):
+        source.draw(rng(1))
+    for image in tmp_path.rglob("images/*.jpg"):
+        image.with_suffix(".superpoint.npz").write_bytes(b"cut off")
+    with pytest.raises(CorruptSample, match=r"superpoint\.npz: expected an \.npz file"):
+        source.draw(rng(1))
 
 
 def test_made_pictures_have_no_files_of_features(warped):
-    with pytest.raises(ValueError, match="this picture is made"):
+    with pytest.raises(DataFault, match="these pictures are made"):
         FeatureFiles(".superpoint.npz", 10, 0).find(warped.draw(rng(0)).picture0)
 
 
