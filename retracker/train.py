@@ -137,6 +137,10 @@ def give_weights(net: nn.Module, cfg: DictConfig) -> None:
     elif cfg.pretrained == "none":
         return
     elif isinstance(net, FeatureBooster):
+        if cfg.pretrained != "auto":
+            raise ValueError(
+                f"pretrained: a booster takes auto or none, and files by ckpt; got {cfg.pretrained!r}"
+            )
         hand_through(net)
         log.info("the booster starts by handing descriptors through (pretrained=none: random)")
     else:

@@ -44,6 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--out", arguments.out)
     check_positive("--max-keypoints", arguments.max_keypoints)
     _check_names(arguments.images)
+    if arguments.descriptor == FILE and arguments.ckpt is None:
+        raise ValueError("--ckpt: needed with --descriptor file, since no booster is known to go with a file")
     place = find_device(arguments.device)
     source = arguments.ckpt or f"{arguments.descriptor}_booster"
     booster = load_booster(source).to(place)

@@ -52,8 +52,7 @@ def parse_features(
         raise ValueError(f"{where}: expected keypoints (N,2), (N,3) or (N,4), got {keypoints.shape}")
     geometry, strength = _geometry(arrays, keypoints, where)
     order = np.argsort(-strength, kind="stable")
-    shift = CENTRE - float(arrays.get("pixel_centre", pixel_centre))
-    xy = keypoints[:, :2] + np.float32(shift)
+    xy = keypoints[:, :2] + np.float32(CENTRE - _pixel_centre(arrays, pixel_centre, where))
     _check_inside(xy, arrays, where, size)
     return LocalFeatures(
         xy=torch.from_numpy(xy[order]),
@@ -106,6 +105,13 @@ def _numbers(arrays: Mapping[str, np.ndarray], name: str, where: str) -> np.ndar
     return values
 
 
+def _pixel_centre(arrays: Mapping[str, np.ndarray], told: float | int, where: str) -> float:
+    came = arrays.get("pixel_centre", np.array(told))
+    if came.shape != () or came.dtype.kind not in "fiu" or float(came) not in (0.0, CENTRE):
+        raise ValueError(f"{where}: expected 0 or {CENTRE} for pixel_centre, got {came}")
+    return float(came)
+
+
 def _geometry(
     arrays: Mapping[str, np.ndarray], keypoints: np.ndarray, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +136,7 @@ def _descriptors(arrays: Mapping[str, np.ndarray], num: int, where: str) -> Tens
         raise ValueError(
             f"{where}: expected descriptors (N,D) or (D,N) of {num} keypoints, got {values.shape}"
         )
-    if values.dtype == np.uint8 and bool(arrays.get("binary", True)):
+    if values.dtype == np.uint8 and bool(np.all(arrays.get("binary", True))):
         return unpack_bits(torch.from_numpy(values if len(values) == num else values.T.copy()))
     numbers = torch.from_numpy(_numbers(arrays, "descriptors", where))
     return F.normalize(numbers.T if _lies(numbers, num) else numbers, dim=-1)

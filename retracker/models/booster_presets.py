@@ -91,7 +91,7 @@ def presets_of_shape(shapes: Mapping[str, Sequence[int]]) -> list[str]:
         if descriptors == [p.channels, *p.descriptor_hidden, p.channels]
         and described in ([], [p.keypoint_size, *p.keypoint_hidden, p.channels])
         and len(blocks) in (0, p.num_layers)
-        and shapes["final_proj.weight"][0] == p.out_channels
+        and tuple(shapes["final_proj.weight"]) == (p.out_channels, p.channels)
     ]
 
 

@@ -74,6 +74,7 @@ def test_ours_comes_back_from_both_kinds_of_file(tmp_path):
 def test_what_is_no_booster_is_refused_in_one_sentence(tmp_path):
     wide = {key: value for key, value in booster().state_dict().items()}
     wide["denc.encoder.0.weight"] = torch.zeros(300, 128)
+    scalar = booster().state_dict() | {"final_proj.weight": torch.zeros(())}
     torn = booster().state_dict()
     del torn["attn_proj.layers.2.ffn.mlp.0.weight"]
     cases = {
@@ -81,6 +82,7 @@ def test_what_is_no_booster_is_refused_in_one_sentence(tmp_path):
         "words.pth": ({"epoch": 3}, "it holds a mapping of epoch"),
         "other.pth": ({"conv.weight": torch.zeros(3)}, "expected the tensors of a FeatureBooster"),
         "wide.pth": (wide, r"expected the shape of one of ORB\+Boost-B"),
+        "scalar.pth": (scalar, r"expected the shape of one of ORB\+Boost-B"),
         "torn.pth": (torn, "it lacks attn_proj.layers.2.ffn.mlp.0.weight"),
     }
     for name, (content, complaint) in cases.items():

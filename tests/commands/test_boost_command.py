@@ -163,6 +163,11 @@ def test_impossible_options_are_refused(arguments, complaint, folder, weights, c
     assert complaint in only_line(capsys)
 
 
+def test_features_of_others_ask_for_a_booster(folder, capsys):
+    assert main(["boost", str(folder / "photo.png"), "--descriptor", "file"]) == 2
+    assert "--ckpt: needed with --descriptor file" in only_line(capsys)
+
+
 def test_images_of_one_name_are_refused(folder, weights, capsys):
     images = ("photo", "photo")
     assert run(folder, weights / "sift.safetensors", "--descriptor", "sift", images=images) == 2

@@ -105,6 +105,9 @@ def with_nan(name):
         (with_nan("keypoints"), "expected finite keypoints, 1 of 10 numbers are not"),
         (arrays() | {"keypoints": np.full((5, 2), 70.0)}, "5 of 5 keypoints lie outside the image of 60x80"),
         (arrays() | {"size": np.array([80, 60])}, "of an image of 60x80 px, got 80x60"),
+        (arrays() | {"pixel_centre": np.array("left")}, "expected 0 or 0.5 for pixel_centre, got left"),
+        (arrays() | {"pixel_centre": np.zeros(2)}, "expected 0 or 0.5 for pixel_centre"),
+        (arrays() | {"pixel_centre": np.array(np.nan)}, "expected 0 or 0.5 for pixel_centre, got nan"),
     ],
 )
 def test_features_that_cannot_be_are_refused_by_the_files_name(given, complaint):

@@ -83,6 +83,10 @@ def test_crops_of_megadepth_train_from_the_scene_files_of_d2_net(tmp_path):
         (["module.loss.near=20"], "near <= far"),
         (["data.batch_size=0"], "batch_size must be"),
         (["data.min_known=0"], "min_known"),
+        (
+            ["pretrained=some/file.pth"],
+            "a booster takes auto or none, and files by ckpt; got 'some/file.pth'",
+        ),
         (["data=booster_megadepth", "data_root=nowhere"], "nowhere"),
     ],
 )
