@@ -1,6 +1,7 @@
 """FeatureBooster as a part of a contestant: the network of a file as a plain function of features."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,18 +14,19 @@ from retracker.types import LocalFeatures
 class LoadedBooster:
     """The booster of a file or of a packaged name, on its device.
 
-    Raises ValueError if none is named, and ValueError or OSError for a file that holds none.
+    With ``bits`` false a binary booster's numbers are compared before they become bits. Raises ValueError if
+    none is named, and ValueError or OSError for a file that holds none.
     """
 
-    def __init__(self, weights: str | None, device: str) -> None:
+    def __init__(self, weights: str | None, device: str, *, bits: bool = True) -> None:
         if weights is None:
             raise ValueError("a boosted matcher needs a FeatureBooster: booster=<path or packaged name>")
         self.place = device_of(device)
         self.net = checkpoint.load_booster(weights).to(self.place)
-        self.binary = self.net.binary
+        self.binary = self.net.binary and bits
 
     @torch.no_grad()
     def __call__(self, features: LocalFeatures) -> Float[Tensor, "K E"]:
         """Descriptors of unit length; of a binary booster -1 and +1. Raises what ``boost`` raises."""
         boosted = boost(self.net, features.to(self.place)).float().cpu()
-        return torch.where(boosted >= 0, 1.0, -1.0) if self.binary else boosted
+        return torch.where(boosted >= 0, 1.0, -1.0) if self.binary else F.normalize(boosted, dim=-1)

@@ -143,6 +143,16 @@ def test_bits_are_compared_by_hamming_distance_and_floats_by_euclidean(photograp
         assert torch.equal(found.points0, found.points1)
 
 
+def test_a_binary_booster_may_be_compared_before_its_numbers_become_bits(photograph, untrained):
+    path = str(untrained["ORB+Boost-B"])
+    real, bits = LoadedBooster(path, "cpu", bits=False), LoadedBooster(path, "cpu")
+    features = Orb(200)(photograph)
+    numbers = real(features)
+    torch.testing.assert_close(numbers.norm(dim=-1), torch.ones(len(numbers)))
+    assert torch.equal(torch.where(numbers >= 0, 1.0, -1.0), bits(features))
+    assert bits.binary and not LocalMatcher(Orb(200), real, None).binary
+
+
 def test_the_released_booster_makes_more_right_matches_of_sift():
     """On photographs that are not in its training, in steep perspective and other light."""
     if not RELEASED.exists():
