@@ -61,7 +61,7 @@ def test_a_run_learns_from_anchors_and_leaves_pose_pictures_and_a_best_checkpoin
 
 
 def test_clips_and_pairs_are_trained_together_and_both_are_validated(tmp_path):
-    trainer = run("joint", tmp_path, *CLIPS, "total_steps=4")
+    trainer = run("joint", tmp_path, *CLIPS, "total_steps=4", "trainer.val_check_interval=4")
     scalars = events(tmp_path).Tags()["scalars"]
     assert {"val/AJ", "val/pose_AUC@10"} <= set(scalars)
     stream = trainer.datamodule.stream
