@@ -5,11 +5,11 @@ import pytorch_lightning as pl
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torch.utils.tensorboard.writer import SummaryWriter
 
 from retracker.losses.anchors import anchor_grid
 from retracker.losses.dense import follow, gone
 from retracker.training.module import TrackingModule
+from retracker.training.pictures import writer_of
 from retracker.training.scores import tracked
 from retracker.types import Prediction, Queries, VideoSample
 from retracker.visualize.match_error import draw_match_errors
@@ -40,8 +40,8 @@ class MatchPictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        writer = getattr(trainer.logger, "experiment", None)
-        if not isinstance(writer, SummaryWriter) or batch_idx >= self.num_clips or not trainer.is_global_zero:
+        writer = writer_of(trainer)
+        if writer is None or batch_idx >= self.num_clips:
             return
         pictures = {
             "matches": match_picture(outputs["prediction"], batch, self.max_lines),

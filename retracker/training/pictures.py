@@ -32,8 +32,8 @@ class Pictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        writer = getattr(trainer.logger, "experiment", None)
-        if not isinstance(writer, SummaryWriter) or batch_idx >= self.num_clips or not trainer.is_global_zero:
+        writer = writer_of(trainer)
+        if writer is None or batch_idx >= self.num_clips:
             return
         clip, prediction = batch.to("cpu"), outputs["prediction"].detach().to("cpu")
         if clip.video.shape[1] > 2:
@@ -41,6 +41,12 @@ class Pictures(pl.Callback):
         for point in range(min(self.num_points, clip.tracks.shape[2])):
             tag = f"coarse/{batch_idx}/point{point}"
             writer.add_image(tag, heat_map(prediction, clip, point), trainer.global_step)
+
+
+def writer_of(trainer: pl.Trainer) -> SummaryWriter | None:
+    """Where this process draws: nowhere without TensorBoard, and on rank 0 only."""
+    writer = getattr(trainer.logger, "experiment", None)
+    return writer if isinstance(writer, SummaryWriter) and trainer.is_global_zero else None
 
 
 def tracks_video(prediction: Prediction, truth: VideoSample) -> torch.Tensor:
