@@ -52,6 +52,18 @@ def where(mask: Bool[Tensor, "*B N"], yes: S, no: S) -> S:
     return yes.map(lambda a, b: torch.where(mask.reshape(*mask.shape, *[1] * (a.ndim - mask.ndim)), a, b), no)
 
 
+def chunk(struct: S, number: int) -> list[S]:
+    """Cut every tensor along its first axis into ``number`` equal parts: a record of each."""
+    parts: list[Sequence[Tensor]] = []
+    struct.map(lambda x: parts.append(x.chunk(number)) or x)
+
+    def part(index: int) -> S:
+        following = iter(parts)
+        return struct.map(lambda _: next(following)[index])
+
+    return [part(index) for index in range(number)]
+
+
 def stack(samples: Sequence[S]) -> S:
     """Collate samples of equal shapes: every tensor gains a leading batch axis, every name a tuple."""
 
@@ -163,13 +175,21 @@ class FeatureLevel(TensorStruct):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatchLevel(FeatureLevel):
+    """A frame's cells as the coarse matcher compares points with them; K cells, row by row."""
+
+    directions: Float[Tensor, "*B K C"]  # of unit length: class logits are cosines with these
+    contexts: tuple[tuple[Tensor, Tensor], ...]  # keys and values, *B h K d, for each block of attention
+
+
+@dataclass(frozen=True, kw_only=True)
 class FeaturePyramid(TensorStruct):
     """All that is kept of a frame: what refinement correlates with, and what matching classifies over."""
 
     levels: tuple[FeatureLevel, ...]  # coarse to fine, each L2-normalised over channels
     height: int  # px of the frame itself; cells beyond it are padding
     width: int
-    matching: FeatureLevel | None = None  # encoded by the coarse matcher
+    matching: MatchLevel | None = None  # encoded by the coarse matcher
 
 
 @dataclass(frozen=True, kw_only=True)

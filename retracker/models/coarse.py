@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import cell_centres, grid_of, patch_offsets
 from retracker.models.layers.attention import Block, mlp, rope_angles, zero_init
-from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid
+from retracker.types import Estimate, FeaturePyramid, Grid, MatchLevel
 
 LONGEST = 128.0  # cells: the slowest RoPE channel turns once over this distance
 MAX_TEMPERATURE = 100.0  # as in CLIP: beyond it the soft-max is a hard one
@@ -49,24 +49,38 @@ class CoarseMatcher(nn.Module):
             nn.Linear(channels + 3, channels), nn.GELU(), zero_init(nn.Linear(channels, 2))
         )
 
-    def encode(self, pyramid: FeaturePyramid) -> FeatureLevel:
-        """The frame's cells (padding cut off) after self-attention on a pooled map. Once per frame."""
+    def encode(self, pyramid: FeaturePyramid) -> MatchLevel:
+        """The cells of a frame (padding cut off) after self-attention on a pooled map, ready for ``forward``.
+
+        Once per frame, however many points there are.
+        """
         level = pyramid.levels[self.level]
         grid = grid_of(level, pyramid.height, pyramid.width)
-        cells = level.map[..., : grid.rows, : grid.columns]
+        encoded = self._encode(level.map[..., : grid.rows, : grid.columns])
+        cells = rearrange(encoded, "b c h w -> b (h w) c")
+        turn = self._turn(cell_centres(grid, cells.device), grid)
+        with torch.autocast(cells.device.type, enabled=False):  # in bf16 neighbouring cells would tie
+            directions = F.normalize(cells.float() + self.decode_map(cells.float()), dim=-1)
+        return MatchLevel(
+            map=encoded,
+            stride=level.stride,
+            offset=level.offset,
+            directions=directions,
+            contexts=tuple(block.look_up(cells, turn) for block in self.query_blocks),
+        )
+
+    def _encode(self, cells: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         pooled = F.avg_pool2d(cells, self.pool, ceil_mode=True, count_include_pad=False)
         rows, columns = pooled.shape[-2:]
         before = rearrange(pooled, "b c h w -> b (h w) c")
-        turn = self._turn(
-            cell_centres(Grid(rows=rows, columns=columns, stride=1.0, offset=0.0), cells.device)
-        )
+        grid = Grid(rows=rows, columns=columns, stride=1.0, offset=0.0)
+        turn = self._turn(cell_centres(grid, cells.device) * self.pool, grid)
         tokens = before
         for block in self.map_blocks:
-            tokens = block(tokens, tokens, turns=(turn, turn))
+            tokens = block(tokens, tokens, turn=turn)
         change = rearrange(tokens - before, "b (h w) c -> b c h w", h=rows)
         change = F.interpolate(change, scale_factor=self.pool, mode="bilinear", align_corners=False)
-        encoded = cells + change[..., : grid.rows, : grid.columns]
-        return FeatureLevel(map=encoded, stride=level.stride, offset=level.offset)
+        return cells + change[..., : cells.shape[-2], : cells.shape[-1]]
 
     def forward(
         self,
@@ -74,41 +88,50 @@ class CoarseMatcher(nn.Module):
         remembered: Float[Tensor, "B N M C"],
         usable: Bool[Tensor, "B N M"],
         xy: Float[Tensor, "B N 2"],
-        target: FeatureLevel,
+        target: MatchLevel,
     ) -> tuple[Float[Tensor, "B N classes"], Grid, Estimate]:
         """Class logits over the cells of ``target`` with the dustbin last, the grid, and the best match.
 
         ``token`` and ``remembered`` describe the points, ``usable`` says which memories count; ``xy`` (px),
         where each was last, only tells attention how far away a cell is.
         """
+        query, cells, grid = self._classify(token, remembered, usable, xy, target)
+        with torch.autocast(query.device.type, enabled=False):
+            estimate = self._estimate(query, cells[..., :-1], cells[..., -1], grid)
+        return cells, grid, estimate
+
+    def classify(
+        self,
+        token: Float[Tensor, "B N C"],
+        remembered: Float[Tensor, "B N M C"],
+        usable: Bool[Tensor, "B N M"],
+        xy: Float[Tensor, "B N 2"],
+        target: MatchLevel,
+    ) -> Float[Tensor, "B N classes"]:
+        """Only the class logits of ``forward``."""
+        return self._classify(token, remembered, usable, xy, target)[1]
+
+    def _classify(
+        self, token: Tensor, remembered: Tensor, usable: Tensor, xy: Tensor, target: MatchLevel
+    ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B N classes"], Grid]:
         rows, columns = target.map.shape[-2:]
         grid = Grid(rows=rows, columns=columns, stride=target.stride, offset=target.offset)
-        cells = rearrange(target.map, "b c h w -> b (h w) c")
-        query = self._recall(token, remembered, usable)
-        turns = tuple(
-            self._turn((p - grid.offset) / grid.stride / self.pool)
-            for p in (xy, cell_centres(grid, xy.device))
-        )
-        for block in self.query_blocks:
-            query = block(query, cells, turns=turns)
+        query, turn = self._recall(token, remembered, usable), self._turn(xy, grid)
+        for block, context in zip(self.query_blocks, target.contexts, strict=True):
+            query = block.attend(query, context, turn=turn)
         with torch.autocast(query.device.type, enabled=False):  # in bf16 neighbouring cells would tie
-            scores, dustbin = self._score(query.float(), cells.float())
-            estimate = self._estimate(query.float(), scores, dustbin, grid)
-        return torch.cat([scores, dustbin[..., None]], dim=-1), grid, estimate
+            query = query.float()
+            return query, self._score(query, target.directions), grid
 
     def _score(
-        self, query: Float[Tensor, "B N C"], cells: Float[Tensor, "B K C"]
-    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N"]]:
+        self, query: Float[Tensor, "B N C"], directions: Float[Tensor, "B K C"]
+    ) -> Float[Tensor, "B N classes"]:
         """The logits of all cells, and of the dustbin."""
-        cosine = torch.einsum(
-            "bnc,bkc->bnk",
-            F.normalize(query + self.decode_query(query), dim=-1),
-            F.normalize(cells + self.decode_map(cells), dim=-1),
-        )
+        cosine = F.normalize(query + self.decode_query(query), dim=-1) @ directions.mT
         scores = cosine * self.temperature.exp().clamp(max=MAX_TEMPERATURE)
         # The dustbin competes with the mean cell, not with the sum: log(K) undoes the K of logsumexp.
-        dustbin = self.dustbin(query)[..., 0] + self.dustbin_bias + log(cells.shape[1])
-        return scores, dustbin
+        dustbin = self.dustbin(query) + self.dustbin_bias + log(directions.shape[1])
+        return torch.cat([scores, dustbin], dim=-1)
 
     def _recall(
         self,
@@ -145,5 +168,7 @@ class CoarseMatcher(nn.Module):
         belief = self.belief(torch.cat([content, 0.2 * evidence.detach()], dim=-1))
         return Estimate(xy=xy, certainty=belief[..., 0], occlusion=belief[..., 1])
 
-    def _turn(self, cell: Float[Tensor, "*B 2"]) -> tuple[Tensor, Tensor]:
+    def _turn(self, xy: Float[Tensor, "*B 2"], grid: Grid) -> tuple[Tensor, Tensor]:
+        """RoPE of places (px of the frame that ``grid`` lies in), in pooled cells."""
+        cell = (xy - grid.offset) / grid.stride / self.pool
         return rope_angles(cell, self.decode_map.in_features // self.heads, LONGEST)

@@ -101,18 +101,19 @@ def push_context(
     values: Float[Tensor, "B N L D"],
     alive: Bool[Tensor, "B N"],
 ) -> TemporalMemory:
-    """Append this frame's keys and values of the refiner to every living point's ring, newest first."""
+    """Append this frame's keys and values of the refiner to every point's ring, newest first.
+
+    Only those of living points are marked as filled: before its birth a point has no past.
+    """
 
     def push(ring: Tensor, new: Tensor) -> Tensor:
-        moved = torch.cat([new[:, :, :, None].to(ring.dtype), ring[:, :, :, :-1]], dim=3)
-        return torch.where(alive[:, :, None, None, None], moved, ring)
+        return torch.cat([new[:, :, :, None].to(ring.dtype), ring[:, :, :, :-1]], dim=3)
 
-    filled = torch.cat([torch.ones_like(memory.filled[..., :1]), memory.filled[..., :-1]], dim=-1)
     return replace(
         memory,
         keys=push(memory.keys, keys),
         values=push(memory.values, values),
-        filled=torch.where(alive[..., None], filled, memory.filled),
+        filled=torch.cat([alive[..., None].to(memory.filled.dtype), memory.filled[..., :-1]], dim=-1),
     )
 
 

@@ -48,8 +48,9 @@ class Refiner(nn.Module):
         """Estimates after every iteration; keys and values to remember of each level; the last token."""
         token = above = start.xy.new_zeros(*start.xy.shape[:2], self.dim)
         estimate, estimates, keys, values = start, [], [], []
+        rings = (state.memory.keys.unbind(2), state.memory.values.unbind(2))
         for index, (part, num) in enumerate(zip(self.levels, self.iterations, strict=True)):
-            context = part.remembered(state, index)
+            context = part.remembered(state, index, [ring[index] for ring in rings])
             above = self.hand_down[index - 1](token) if index else above
             for _ in range(num):
                 # Detach: an iteration must not move the estimate it starts from (RAFT, Teed & Deng 2020).
@@ -93,17 +94,14 @@ class RefinerLevel(nn.Module):
         self.head = zero_init(nn.Linear(dim, 4))
 
     def remembered(
-        self, state: TrackState, index: int
+        self, state: TrackState, index: int, rings: list[Float[Tensor, "B N F D"]]
     ) -> tuple[Tensor, Tensor, Float[Tensor, "BN h F d"], Float[Tensor, "BN h F d"], Bool[Tensor, "BN F"]]:
         """What stays the same through a frame's iterations: patches with gates, cached keys and values."""
         memory = state.memory
         usable = memory.gate > 0
         patches = torch.cat([state.templates[index][:, :, None], memory.patches[index].float()], dim=2)
         gate = F.pad(usable.to(patches.dtype), (1, 0), value=1.0)
-        keys, values = (
-            rearrange(ring[:, :, index].float(), "b n f (h d) -> (b n) h f d", h=self.heads)
-            for ring in (memory.keys, memory.values)
-        )
+        keys, values = (rearrange(ring.float(), "b n f (h d) -> (b n) h f d", h=self.heads) for ring in rings)
         age = torch.arange(1, keys.shape[2] + 1, device=keys.device, dtype=torch.float32)
         keys = rotate(keys, rope_angles(age[:, None], keys.shape[-1], longest=4.0 * keys.shape[2]))
         return patches, gate, keys, values, memory.filled.flatten(0, 1) > 0

@@ -18,11 +18,11 @@ from retracker.types import (
     Estimate,
     FeaturePyramid,
     FramePrediction,
-    Grid,
     Noise,
     Prediction,
     Queries,
     TrackState,
+    chunk,
     where,
 )
 
@@ -64,11 +64,9 @@ class ReTracker(nn.Module):
         ``anchors`` are points of frame 0 that only take part in coarse matching. In training ``noise`` turns
         the random options on, and ``seen`` (true visibility) decides what is remembered.
         """
-        pyramid = self.encode(rearrange(video, "b t c h w -> (b t) c h w"))
-        pyramid = pyramid.map(lambda x: x.unflatten(0, video.shape[:2]))
+        pyramid = self.encode(rearrange(video, "b t c h w -> (t b) c h w"))
         state, frames = None, []
-        for t in range(video.shape[1]):
-            features = pyramid.map(lambda x, t=t: x[:, t])
+        for t, features in enumerate(chunk(pyramid, video.shape[1])):
             if t == 0 and anchors is not None:
                 anchor_tokens = sample(features.matching, anchors)
             if state is not None and self.detach_after and t % self.detach_after == 0:
@@ -77,7 +75,7 @@ class ReTracker(nn.Module):
             truth = None if seen is None else seen[:, t]
             frame, state = self.step(features, state, queries.xy, queries.frame == t, now, truth)
             if anchors is not None and t > 0:  # in their own frame there is nothing to find
-                cells = self.match_tokens(features, anchor_tokens, anchors)[0]
+                cells = self.match_tokens(features, anchor_tokens, anchors)
                 frame = replace(frame, anchor_cells=cells)
             frames.append(frame)
         return summarize(frames)
@@ -183,11 +181,11 @@ class ReTracker(nn.Module):
 
     def match_tokens(
         self, features: FeaturePyramid, token: Float[Tensor, "B N C"], xy: Float[Tensor, "B N 2"]
-    ) -> tuple[Float[Tensor, "B N classes"], Grid, Estimate]:
+    ) -> Float[Tensor, "B N classes"]:
         """Match points that have no memory, given only what they looked like and where they were (px)."""
         nothing = token[:, :, None][:, :, :0]  # B N 0 C
         usable = torch.zeros(nothing.shape[:3], dtype=torch.bool, device=token.device)
-        return self.coarse(token, nothing, usable, xy, features.matching)
+        return self.coarse.classify(token, nothing, usable, xy, features.matching)
 
 
 def probability(found: Estimate) -> Float[Tensor, "B N"]:

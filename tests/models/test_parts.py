@@ -10,7 +10,7 @@ from retracker.models.coarse import CoarseMatcher
 from retracker.models.layers.attention import Attention, full, linear, rope_angles, rotate
 from retracker.models.memory import Memory, shift
 from retracker.models.refiner import Refiner, fourier
-from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid, Noise
+from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid, MatchLevel, Noise
 
 
 def shaken(module):
@@ -25,13 +25,17 @@ def _seed():
     torch.manual_seed(0)
 
 
+def attend(attention, x, context, mask=None):
+    return attention(x, *attention.look_up(context), mask)
+
+
 def test_every_token_sees_every_other_and_no_batch_sees_another():
     """Guards against attending over heads or batch: an old and silent mistake."""
     attention = shaken(Attention(16, heads=2, backend="full"))
     x, context = torch.randn(2, 3, 16), torch.randn(2, 5, 16)
     changed = context.clone()
     changed[0, 4] += 1
-    difference = (attention(x, changed) - attention(x, context)).abs().amax(-1)
+    difference = (attend(attention, x, changed) - attend(attention, x, context)).abs().amax(-1)
     assert (difference[0] > 1e-4).all() and (difference[1] == 0).all()
 
 
@@ -55,7 +59,7 @@ def test_a_masked_key_changes_nothing():
     mask = torch.tensor([[True, True, False, True, True]])
     changed = context.clone()
     changed[0, 2] = 100
-    assert torch.equal(attention(x, changed, mask), attention(x, context, mask))
+    assert torch.equal(attend(attention, x, changed, mask), attend(attention, x, context, mask))
 
 
 def test_an_unknown_backend_is_named():
@@ -153,7 +157,8 @@ def write_numbers(store, count, sure):
     state = store.empty((torch.zeros(1, 2, 9, 16),), token, dim=8, levels=1)
     for i in range(count):
         level = replace(features.levels[0], map=torch.full_like(features.levels[0].map, float(i)))
-        now = replace(features, levels=(level,), matching=level)
+        cells = {"directions": torch.zeros(1, 16, 16), "contexts": ()}
+        now = replace(features, levels=(level,), matching=MatchLevel(**vars(level), **cells))
         state = store.write(state, now, torch.full((1, 2, 2), 16.0), torch.tensor([sure]), radius=1)
     return state
 

@@ -85,20 +85,23 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B L C"],
-        context: Float[Tensor, "B S C"],
+        keys: Float[Tensor, "B h S d"],
+        values: Float[Tensor, "B h S d"],
         mask: Bool[Tensor, "B S"] | None = None,
-        turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "B L C"]:
-        """``mask``: what of the context may be seen; ``turns``: RoPE of x and of context, L (or S) by d/2."""
+        """Attend to a context of which ``mask`` may be seen; ``turn``: RoPE of x, L by d/2."""
         q = rearrange(self.query(x), "b l (h d) -> b h l d", h=self.heads)
-        k, v = rearrange(self.key_value(context), "b s (two h d) -> two b h s d", two=2, h=self.heads)
-        if turns is not None:
-            q, k = (
-                rotate(y, tuple(t.unsqueeze(-3) for t in turn)) for y, turn in zip((q, k), turns, strict=True)
-            )
         seen = None if mask is None else mask[:, None, None]
-        found = BACKENDS[self.backend](q, k, v, seen)
+        found = BACKENDS[self.backend](_turned(q, turn), keys, values, seen)
         return self.out(rearrange(found, "b h l d -> b l (h d)"))
+
+    def look_up(
+        self, context: Float[Tensor, "B S C"], turn: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Float[Tensor, "B h S d"], Float[Tensor, "B h S d"]]:
+        """Keys, turned (RoPE, S by d/2), and values of a context: the same for whoever attends to it."""
+        k, v = rearrange(self.key_value(context), "b s (two h d) -> two b h s d", two=2, h=self.heads)
+        return _turned(k, turn), v
 
 
 class Block(nn.Module):
@@ -115,10 +118,31 @@ class Block(nn.Module):
         x: Float[Tensor, "B L C"],
         context: Float[Tensor, "B S C"],
         mask: Bool[Tensor, "B S"] | None = None,
-        turns: tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "B L C"]:
-        x = x + self.attention(self.norm(x), self.norm_context(context), mask, turns)
+        """``mask``: what of the context may be seen; ``turn``: RoPE of x and of the context, L = S by d/2."""
+        return self.attend(x, self.look_up(context, turn), mask, turn)
+
+    def look_up(
+        self, context: Float[Tensor, "B S C"], turn: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Float[Tensor, "B h S d"], Float[Tensor, "B h S d"]]:
+        """Keys and values of a context, for ``attend``."""
+        return self.attention.look_up(self.norm_context(context), turn)
+
+    def attend(
+        self,
+        x: Float[Tensor, "B L C"],
+        context: tuple[Tensor, Tensor],
+        mask: Bool[Tensor, "B S"] | None = None,
+        turn: tuple[Tensor, Tensor] | None = None,
+    ) -> Float[Tensor, "B L C"]:
+        """As ``forward``, given what ``look_up`` made of the context, which may serve many."""
+        x = x + self.attention(self.norm(x), *context, mask, turn)
         return x + self.mlp(x)
+
+
+def _turned(x: Float[Tensor, "B h L d"], turn: tuple[Tensor, Tensor] | None) -> Float[Tensor, "B h L d"]:
+    return x if turn is None else rotate(x, tuple(t.unsqueeze(-3) for t in turn))
 
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
