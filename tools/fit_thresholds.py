@@ -1,14 +1,18 @@
-"""python tools/fit_thresholds.py CHECKPOINT [--clips 4]: which visible_threshold suits a net?
+"""python tools/fit_thresholds.py CHECKPOINT [--clips 4] [--write OUT.safetensors]: thresholds of a net.
 
-Rendered clips from training seeds only: never a benchmark, never synthetic_val. Prints AJ and OA by
-threshold, and for ten bins of confidence how often the point was visible and within 8 px (at 256 scale).
+Fits, on rendered clips of a seed of their own (never a benchmark, never synthetic_val), the visible_threshold
+that gives the best mean AJ, and the scale and shift of the certainty logit (Platt 1999) that make confidence
+the probability of being visible and within 8 px (at 256 scale). Prints AJ and OA by threshold and, of every
+second clip, which calibration does not see, how often that came true for ten bins of confidence.
 """
 
 import argparse
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track as progress
 from rich.table import Table
@@ -16,13 +20,13 @@ from torch import Tensor
 
 from retracker.benchmarks.protocol import Tracked
 from retracker.benchmarks.tracking import score_clip
-from retracker.checkpoint import load
+from retracker.checkpoint import load, save_safetensors
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.models.tracker import probability
 from retracker.types import VideoSample, stack
 
 SEED = 31415926  # far from any training run's
-THRESHOLDS = [round(0.2 + 0.05 * i, 2) for i in range(13)]
+THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 17)]
 SURE_PIXELS = 8.0  # at 256 scale: what ``confidence`` promises
 NUM_BINS = 10
 
@@ -34,38 +38,96 @@ class Answer:
     sample: VideoSample
     tracks: Tensor
     chance: Tensor  # of being visible, to be compared with the threshold
-    confidence: Tensor
+    certainty: Tensor  # logit
     counted: Tensor  # after the birth frame
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the net on clips of every difficulty and print both tables."""
+    """Run the net on clips of every difficulty, fit, print both tables; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("checkpoint", help="a .ckpt or .safetensors file, or a packaged name")
-    parser.add_argument("--clips", type=int, default=4, help="clips of each difficulty")
+    parser.add_argument("--clips", type=int, default=4, help="clips of each difficulty; at least 2")
+    parser.add_argument("--write", type=Path, help="a .safetensors file: the net with what was fitted")
+    parser.add_argument("--half", action="store_true", help="write float16")
     arguments = parser.parse_args(argv)
+    try:
+        run(arguments)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"fit_thresholds: {error}\n")
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if arguments.clips < 2:
+        raise ValueError(
+            f"--clips: expected at least 2, to fit on one half and look at the other; got {arguments.clips}"
+        )
     net = load(arguments.checkpoint)
-    groups = {
-        name: Synthetic(arguments.clips, name, num_frames=48, num_points=64, size=256, seed=SEED)
-        for name in ("easy", "medium", "hard")
-    }
-    jobs = [(name, clips, i) for name, clips in groups.items() for i in range(len(clips))]
-    shown = progress(jobs, console=Console(stderr=True), transient=True)
-    answers = [(name, answer(net, clips[i])) for name, clips, i in shown]
+    answers = answer_all(net, arguments.clips)
+    threshold, (scale, shift) = best_threshold(answers), fit_confidence([a for _, a in answers[::2]])
     console = Console()
     console.print(threshold_table(answers))
-    console.print(calibration_table([found for _, found in answers]))
-    return 0
+    console.print(calibration_table([found for _, found in answers[1::2]], scale, shift))
+    console.print(f"visible_threshold {threshold}, confidence_scale {scale}, confidence_shift {shift}")
+    if arguments.write:
+        fitted = {"visible_threshold": threshold, "confidence_scale": scale, "confidence_shift": shift}
+        save_safetensors(net, net.config | fitted, arguments.write, half=arguments.half)
+
+
+def answer_all(net: torch.nn.Module, clips: int) -> list[tuple[str, Answer]]:
+    """The net's answers for clips of each group, with the group's name."""
+    groups = {
+        name: Synthetic(clips, name, num_frames=48, num_points=64, size=256, seed=SEED)
+        for name in ("easy", "medium", "hard")
+    }
+    jobs = [(name, data, i) for name, data in groups.items() for i in range(len(data))]
+    shown = progress(jobs, console=Console(stderr=True), transient=True)
+    return [(name, answer(net, data[i])) for name, data, i in shown]
 
 
 @torch.inference_mode()
 def answer(net: torch.nn.Module, sample: VideoSample) -> Answer:
-    """Track one clip, keeping the probabilities that the threshold is applied to."""
+    """Track one clip, keeping the logits that all is fitted to."""
     batch = stack([sample])
     found = net(batch.video, batch.queries)
     counted = torch.stack([frame.supervised[0] for frame in found.frames])
     chance = torch.stack([probability(frame.refined[-1])[0] for frame in found.frames])
-    return Answer(sample, found.tracks[0], torch.where(counted, chance, 1.0), found.confidence[0], counted)
+    certainty = torch.stack([frame.refined[-1].certainty[0] for frame in found.frames])
+    return Answer(sample, found.tracks[0], torch.where(counted, chance, 1.0), certainty, counted)
+
+
+def fit_confidence(answers: list[Answer]) -> tuple[float, float]:
+    """Scale and shift of the certainty logit with the least cross-entropy: logistic regression."""
+    logit = torch.cat([a.certainty[a.counted] for a in answers]).double()
+    truth = torch.cat([found_in_truth(a)[a.counted] for a in answers]).double()
+    if truth.min() == truth.max():
+        raise ValueError(
+            "confidence cannot be fitted: on these clips the net is always right, or always wrong"
+        )
+    numbers = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    solver = torch.optim.LBFGS([numbers], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        value = F.binary_cross_entropy_with_logits(numbers[0] * logit + numbers[1], truth)
+        value.backward()
+        return value
+
+    solver.step(loss)
+    scale, shift = (round(value, 4) for value in numbers.tolist())
+    return scale, shift
+
+
+def best_threshold(answers: list[tuple[str, Answer]]) -> float:
+    """The threshold with the best AJ, averaged over groups."""
+    return max(THRESHOLDS, key=lambda threshold: mean_aj(answers, threshold))
+
+
+def mean_aj(answers: list[tuple[str, Answer]], threshold: float) -> float:
+    names = dict.fromkeys(name for name, _ in answers)
+    means = [mean_scores([a for n, a in answers if n == name], threshold)[0] for name in names]
+    return sum(means) / len(means)
 
 
 def threshold_table(answers: list[tuple[str, Answer]]) -> Table:
@@ -90,9 +152,10 @@ def mean_scores(answers: list[Answer], threshold: float) -> tuple[float, float]:
     return aj, oa
 
 
-def calibration_table(answers: list[Answer]) -> Table:
-    """Confidence against what came true, and the expected calibration error over all frames."""
-    confidence = torch.cat([a.confidence[a.counted] for a in answers])
+def calibration_table(answers: list[Answer], scale: float, shift: float) -> Table:
+    """Calibrated confidence against what came true, and the expected calibration error over all frames."""
+    certainty = torch.cat([a.certainty[a.counted] for a in answers])
+    confidence = (scale * certainty + shift).sigmoid()
     truth = torch.cat([found_in_truth(a)[a.counted] for a in answers]).float()
     bins = (confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
     table = Table("confidence", "came true", "share of all")

@@ -19,6 +19,6 @@ stage() { "$PYTHON" -m retracker.train "+experiment=$1" "paths.output_dir=$OUT/$
 
 stage release "$@"
 stage release_long "ckpt=$OUT/release/checkpoints/last.ckpt" "$@"
-"$PYTHON" tools/export_weights.py "$OUT/release_long/checkpoints/last.ckpt" "$OUT/tiny.safetensors" --half
+"$PYTHON" tools/convert_checkpoint.py "$OUT/release_long/checkpoints/last.ckpt" "$OUT/tiny.safetensors" --half
 "$PYTHON" -m retracker.eval benchmark=synthetic_val ckpt="$OUT/tiny.safetensors" paths.output_dir="$OUT/eval"
 cp "$OUT/tiny.safetensors" retracker/weights/tiny.safetensors

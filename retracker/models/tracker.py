@@ -43,12 +43,16 @@ class ReTracker(nn.Module):
         image_size: int,
         visible_threshold: float,
         detach_after: int,
+        confidence_scale: float | int = 1.0,
+        confidence_shift: float | int = 0.0,
     ) -> None:
         super().__init__()
         self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
         self.choice, self.refiner, self.memory = choice, refiner, memory
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
         self.visible_threshold = visible_threshold
+        # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
+        self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
 
     def forward(
@@ -173,10 +177,11 @@ class ReTracker(nn.Module):
     ) -> dict[str, Tensor]:
         """What users see: the query itself at its birth (sure) and before (hidden), then what was found."""
         old = alive & ~born
+        confidence = (self.confidence_scale * found.certainty + self.confidence_shift).sigmoid()
         return {
             "xy": torch.where(old[..., None], found.xy, xy),
             "visible": born | (old & (probability(found) > self.visible_threshold)),
-            "confidence": born + old * found.certainty.sigmoid(),
+            "confidence": born + old * confidence,
         }
 
     def match_tokens(

@@ -51,7 +51,8 @@ class Checkpoints(pl.Callback):
         signalled = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)
         if signalled:
             log.warning("signal received at step %d: saving and stopping", trainer.global_step)
-            trainer.should_stop = True
+            save(trainer, self.last_path)  # at once: whoever sent it will not wait for a validation
+            trainer.should_stop, trainer.limit_val_batches = True, 0
         elif trainer.global_step % self.every_n_steps == 0:
             save(trainer, self.last_path)
 

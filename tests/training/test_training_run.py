@@ -210,6 +210,19 @@ def test_a_signal_saves_and_stops_after_the_step_under_way(tmp_path, monkeypatch
     assert signal.getsignal(number) == before
 
 
+class ValidateNever(SendSignal):
+    """Whoever sends a signal soon kills: nothing that takes long may come before the checkpoint, or after."""
+
+    def on_validation_start(self, trainer, pl_module):
+        raise AssertionError("a run that was told to stop validates")
+
+
+def test_a_run_that_is_told_to_stop_does_not_validate_first(tmp_path, monkeypatch):
+    never = ("total_steps=9", "trainer.val_check_interval=9", "trainer.limit_val_batches=1")
+    disturbed_run(tmp_path, monkeypatch, ValidateNever(signal.SIGTERM), *never)
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
 def test_resume_auto_starts_afresh_where_there_is_nothing(tmp_path):
     cfg = compose_config("train", [f"paths.output_dir={tmp_path}", "resume=auto"])
     assert checkpoint_to_resume(cfg) is None

@@ -1,0 +1,67 @@
+"""tools/fit_thresholds.py: what it fits is what was true."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from retracker.checkpoint import load
+from retracker.types import Queries, VideoSample
+
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "fit_thresholds.py"))
+FRAMES, POINTS = 50, 200
+
+
+def answers(scale, shift, *, far=100.0):
+    """A net whose certainty is off by a known scale and shift: right with probability sigmoid(a x + b)."""
+    rng = torch.Generator().manual_seed(0)
+    certainty = 3 * torch.randn(FRAMES, POINTS, generator=rng)
+    right = torch.rand(FRAMES, POINTS, generator=rng) < (scale * certainty + shift).sigmoid()
+    still, yes = torch.full((FRAMES, POINTS, 2), 128.0), torch.ones(FRAMES, POINTS, dtype=torch.bool)
+    sample = VideoSample(
+        video=torch.zeros(FRAMES, 3, 256, 256, dtype=torch.uint8),
+        queries=Queries(xy=still[0], frame=torch.zeros(POINTS, dtype=torch.long)),
+        tracks=still,
+        visible=yes,
+        labelled=yes,
+        located=yes,
+        name="made",
+    )
+    tracks = still + far * (~right)[..., None]
+    return TOOL["Answer"](sample, tracks, certainty.sigmoid(), certainty, yes)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.4, -1.0), (2.0, 0.5)])
+def test_the_confidence_that_is_fitted_is_the_one_that_was_true(scale, shift):
+    found = TOOL["fit_confidence"]([answers(scale, shift)])
+    assert found == pytest.approx((scale, shift), abs=0.12)
+
+
+def test_a_net_that_is_always_right_has_nothing_to_fit():
+    with pytest.raises(ValueError, match="always right"):
+        TOOL["fit_confidence"]([answers(1.0, 0.0, far=0.0)])
+
+
+def test_calibration_changes_confidence_and_nothing_else():
+    net = load("tiny")
+    video = torch.randint(
+        0, 255, (1, 3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    queries = Queries(
+        xy=torch.tensor([[[20.0, 30.0], [40.0, 12.0]]]), frame=torch.zeros(1, 2, dtype=torch.long)
+    )
+    net.confidence_scale, net.confidence_shift = 1.0, 0.0
+    with torch.inference_mode():
+        plain = net(video, queries)
+        net.confidence_scale, net.confidence_shift = 0.5, -1.0
+        fitted = net(video, queries)
+    assert torch.equal(plain.tracks, fitted.tracks) and torch.equal(plain.visible, fitted.visible)
+    expected = (0.5 * plain.confidence[:, 1:].logit() - 1).sigmoid()
+    torch.testing.assert_close(fitted.confidence[:, 1:], expected, atol=1e-4, rtol=1e-3)
+    assert (fitted.confidence[:, 0] == 1).all()
+
+
+def test_a_user_mistake_is_one_line_and_exit_code_2(capsys):
+    assert TOOL["main"](["tiny", "--clips", "1"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
