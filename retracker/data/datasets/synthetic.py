@@ -24,6 +24,9 @@ class Synthetic(Dataset[VideoSample]):
         frame_stride: float = 1.0,
         dense_flow: bool = False,
         spare_held_out: bool = False,
+        shaded: float | int = 0.0,
+        grey: float | int = 0.0,
+        weak: float | int | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
@@ -37,6 +40,9 @@ class Synthetic(Dataset[VideoSample]):
             frame_stride=frame_stride,
             dense_flow=dense_flow,
             spare_held_out=spare_held_out,
+            shaded=shaded,
+            grey=grey,
+            weak=weak,
         )
 
     def __len__(self) -> int:

@@ -76,6 +76,7 @@ def film(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Film:
         shutter=torch.tensor(shutter, dtype=torch.float64),
         noise=torch.tensor(noise, dtype=torch.float64),
         noise_seed=torch.tensor(dice.integer(0, 2**62)),
+        grey=torch.tensor(settings.grey > 0 and dice.chance(settings.grey)),
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from retracker.data.synthetic.casting import assemble, cast, film
 from retracker.data.synthetic.dice import Dice
+from retracker.data.synthetic.lighting import draw_lamp, no_lamp
 from retracker.data.synthetic.scene import ATLAS_TILES, Material, Scene, follow, front
 from retracker.data.synthetic.settings import DIFFICULTIES, GROUPS, ClipSettings, Difficulty
 from retracker.data.synthetic.surfaces import pose
@@ -72,6 +73,7 @@ def _scene(settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Scene:
         camera=camera,
         surfaces=assemble(parts, dice),
         film=film(settings, difficulty, dice),
+        lamp=draw_lamp(dice) if settings.shaded > 0 and dice.chance(settings.shaded) else no_lamp(),
         atlas=atlas,
         time=time,
         height=settings.height,
@@ -87,7 +89,8 @@ def _texture(
     tile: int, mover: bool, settings: ClipSettings, difficulty: Difficulty, dice: Dice
 ) -> UInt8[Tensor, "3 K K"]:
     photographs = TEXTURES if settings.spare_held_out else PHOTOGRAPHS
-    return draw_texture(tile, difficulty.weak * (1.0 if mover else WEAK_WALL), dice, photographs)
+    weak = difficulty.weak if settings.weak is None else settings.weak
+    return draw_texture(tile, weak * (1.0 if mover else WEAK_WALL), dice, photographs)
 
 
 def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from retracker.data.synthetic.casting import CAMERA_REACH, SWINGS, Part, assemble, background, thing
 from retracker.data.synthetic.dice import Dice
+from retracker.data.synthetic.lighting import no_lamp
 from retracker.data.synthetic.motion import Waves, rotation
 from retracker.data.synthetic.raster import draw
 from retracker.data.synthetic.scene import ATLAS_TILES, Film, Material, Scene, depth_between, follow, front
@@ -121,6 +122,7 @@ def _geometry(apart: Apart, size: int, dice: Dice) -> Scene:
     return Scene(
         camera=_camera(focal * size, apart, size, dice),
         surfaces=assemble(parts, dice),
+        lamp=no_lamp(),
         film=_film(apart, dice),
         atlas=torch.zeros(3, ATLAS_TILES, 1, dtype=torch.uint8),
         time=torch.tensor([0.0, 1.0], dtype=torch.float64),
@@ -190,6 +192,7 @@ def _film(apart: Apart, dice: Dice) -> Film:
         shutter=torch.tensor(0.0, dtype=torch.float64),
         noise=torch.tensor(dice.uniform(0.0, apart.noise), dtype=torch.float64),
         noise_seed=torch.tensor(dice.integer(0, 2**62)),
+        grey=torch.zeros((), dtype=torch.bool),
     )
 
 

@@ -6,11 +6,13 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from retracker.data.synthetic.lighting import light_of
 from retracker.data.synthetic.scene import Scene, hits, pixel_centres
 from retracker.data.synthetic.surfaces import Surfaces, pose
 from retracker.geometry.coords import sample_image
 
 SUBFRAMES = 4  # pictures averaged into one with motion blur
+WHITE = 255.0
 RAYS_AT_ONCE = 1 << 18  # bounds memory; a block of about this many rays is worked on at a time
 
 
@@ -38,6 +40,9 @@ def _develop(scene: Scene, subframes: int) -> UInt8[Tensor, "B T 3 H W"]:
         colour = _expose(scene, light, atlas, time.flatten(1)).unflatten(1, time.shape[1:]).mean(2)
         colour = colour * light.film.gain[:, first : first + frames, :, None, None]
         colour = colour + noise[:, first : first + frames].to(colour.device)
+        if scene.film.grey.any():
+            grey = scene.film.grey[:, None, None, None, None]
+            colour = torch.where(grey, colour.mean(2, keepdim=True), colour)
         pictures.append(colour.round().clamp(0, 255).to(torch.uint8))
     return torch.cat(pictures, dim=1)
 
@@ -57,13 +62,25 @@ def _expose(
 ) -> Float[Tensor, "B F 3 H W"]:
     """Colours (0..255) at F instants; motion is worked out in double precision, rays in single."""
     posed = pose(scene.surfaces, scene.camera, time).map(Tensor.float)
-    found = hits(posed, light.surfaces, *pixel_centres(light))  # S B F H W
+    x, y = pixel_centres(light)
+    found = hits(posed, light.surfaces, x, y)  # S B F H W
     nearest, first = found.depth.min(0)
     beyond, second = found.depth.scatter(0, first[None], torch.inf).min(0)
     colours = [_texture(found, light.surfaces, atlas, index) for index in (first, second)]
+    if scene.lamp.lit.any():
+        shade, highlight = light_of(light.lamp, posed, found.depth, x, y)
+        colours = [
+            colour * _of(shade, index) + WHITE * _of(highlight, index)
+            for colour, index in zip(colours, (first, second), strict=True)
+        ]
     cover = (found.margin.gather(0, first[None])[0] + 0.5).clamp(0, 1)[:, :, None]
     near, far = cover * nearest.isfinite()[:, :, None], (1 - cover) * beyond.isfinite()[:, :, None]
     return colours[0] * near + colours[1] * far
+
+
+def _of(values: Float[Tensor, "S B F H W"], index: Tensor) -> Float[Tensor, "B F 1 H W"]:
+    """The values of surface ``index`` of each pixel."""
+    return values.gather(0, index[None])[0][:, :, None]
 
 
 def _texture(found, surfaces: Surfaces, atlas: Tensor, index: Tensor) -> Float[Tensor, "B F 3 H W"]:

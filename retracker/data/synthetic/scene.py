@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from retracker.data.synthetic.lighting import Lamp
 from retracker.data.synthetic.rays import Hit, intersect, project
 from retracker.data.synthetic.surfaces import Camera, Posed, Surfaces, pose
 from retracker.types import DenseFlow, TensorStruct
@@ -22,6 +23,7 @@ class Film(TensorStruct):
     shutter: Float[Tensor, "*A"]  # exposure time, frames; centred on the frame's own time
     noise: Float[Tensor, "*A"]  # standard deviation, grey levels
     noise_seed: Int[Tensor, "*A"]
+    grey: Bool[Tensor, "*A"]  # without colours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Scene(TensorStruct):
 
     camera: Camera
     surfaces: Surfaces
+    lamp: Lamp
     film: Film
     atlas: UInt8[Tensor, "*A 3 SK K"]  # ATLAS_TILES of K x K texels, one below the other
     time: Float[Tensor, "*A T"]  # when each frame is taken

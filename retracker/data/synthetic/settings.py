@@ -55,6 +55,11 @@ class ClipSettings:
     photometric: bool = True  # blur, brightness change and noise
     dense_flow: bool = False  # add the displacement of every pixel of frame 0
     spare_held_out: bool = False  # show no photograph that matchers are measured on (textures.HELD_OUT)
+    shaded: float | int = 0.0  # probability that a lamp shades the surfaces, sometimes with highlights
+    grey: float | int = 0.0  # probability that the film has no colours
+    weak: float | int | None = (
+        None  # probability that a surface has hardly any texture; None: the difficulty's
+    )
     strict: bool = False  # draw again until the difficulty's occlusions and returns are really there
 
     def __post_init__(self) -> None:
