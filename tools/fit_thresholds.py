@@ -144,7 +144,7 @@ def threshold_table(answers: list[tuple[str, Answer]]) -> Table:
 def mean_scores(answers: list[Answer], threshold: float) -> tuple[float, float]:
     """AJ and OA in percent, unweighted over clips."""
     scores = [
-        score_clip(a.sample, Tracked(tracks=a.tracks, visible=a.chance > threshold, confidence=a.confidence))
+        score_clip(a.sample, Tracked(tracks=a.tracks, visible=a.chance > threshold, confidence=a.chance))
         for a in answers
     ]
     keys = ("average_jaccard", "occlusion_accuracy")

@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from retracker.configuration import compose_config, run_command
 from retracker.train import build_data, build_module, build_trainer, set_up_process
 
-WARM_UP, TIMED = 4, 24  # steps
+WARM_UP, TIMED = 4, 34  # steps
 SPARE = 0.95  # of the time: validation and checkpoints take some, too
 
 
@@ -54,6 +54,8 @@ def seconds_per_step(overrides: Sequence[str]) -> float:
     brief = ("trainer.limit_val_batches=0", f"total_steps={TIMED}", "resume=null")
     with tempfile.TemporaryDirectory() as folder:
         cfg = compose_config("train", [*overrides, *brief, f"paths.output_dir={folder}"])
+        if "block" in cfg.data:  # let all kinds of samples come soon, not one kind for many steps
+            cfg.data.block = cfg.data.batch_size
         set_up_process(cfg)
         clock = Clock()
         trainer = build_trainer(cfg, [clock], logger=False)

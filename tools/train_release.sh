@@ -40,14 +40,14 @@ FROM=()
 SEED="$(( $(cksum <<< "$CHUNK" | cut -d' ' -f1) % 1000000 ))"
 "$PYTHON" -m retracker.train +experiment=tiny_release "paths.output_dir=$OUT/$CHUNK" "total_steps=$STEPS" \
     "seed=$SEED" resume=auto "${FROM[@]}" "$@"
-if "$PYTHON" - "$OUT/$CHUNK/checkpoints/last.ckpt" "$STEPS" <<'PY'
+"$PYTHON" - "$OUT/$CHUNK/checkpoints/last.ckpt" "$STEPS" <<'PY' || exit 0
 import sys
 
 from retracker.checkpoint import read_torch
 
-sys.exit(read_torch(sys.argv[1])["global_step"] < int(sys.argv[2]))
+if read_torch(sys.argv[1])["global_step"] < int(sys.argv[2]):
+    sys.exit("interrupted: run this again to finish the chunk")
 PY
-then rm "$OUT/unfinished"; else echo "interrupted: run this again to finish chunk $CHUNK"; exit 0; fi
 
 "$PYTHON" tools/fit_thresholds.py "$OUT/$CHUNK/checkpoints/last.ckpt" --half --write "$OUT/tiny.safetensors"
 for which in new old; do
@@ -57,3 +57,4 @@ for which in new old; do
         "$PYTHON" -m retracker.eval benchmark=synthetic_val "ckpt=$weights" "paths.output_dir=$OUT/$CHUNK/eval_$which"
 done
 echo "new weights: $OUT/tiny.safetensors ($(wc -c < "$OUT/tiny.safetensors") bytes); tables: $OUT/$CHUNK/eval_*/table.md"
+rm "$OUT/unfinished"

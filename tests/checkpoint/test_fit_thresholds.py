@@ -1,6 +1,7 @@
 """tools/fit_thresholds.py: what it fits is what was true."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,16 @@ def answers(scale, shift, *, far=100.0):
 def test_the_confidence_that_is_fitted_is_the_one_that_was_true(scale, shift):
     found = TOOL["fit_confidence"]([answers(scale, shift)])
     assert found == pytest.approx((scale, shift), abs=0.12)
+
+
+def test_the_threshold_is_where_what_is_seen_and_what_is_not_part():
+    found = answers(1.0, 0.0)
+    seen = torch.rand(FRAMES, POINTS, generator=torch.Generator().manual_seed(2)) < 0.5
+    sample = replace(found.sample, visible=seen)
+    right = replace(found, sample=sample, tracks=sample.tracks, chance=torch.where(seen, 0.6, 0.4))
+    assert 0.4 <= TOOL["best_threshold"]([("easy", right)]) < 0.6
+    assert TOOL["threshold_table"]([("easy", right)]).row_count == len(TOOL["THRESHOLDS"])
+    assert "error" in TOOL["calibration_table"]([right], 1.0, 0.0).caption
 
 
 def test_a_net_that_is_always_right_has_nothing_to_fit():
