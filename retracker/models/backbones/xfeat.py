@@ -46,7 +46,7 @@ class XFeat(Backbone):
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> FeaturePyramid:
         """Encode RGB in [0, 1] of any size."""
-        image = pad_to_multiple(normalise(images), LARGEST_STRIDE)
+        image = pad_to_multiple(normalise(images.contiguous()), LARGEST_STRIDE)
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.no_grad() if self.frozen else nullcontext():
             trunk8, trunk4, trunk2 = self.trunk(image.mean(1, keepdim=True))
