@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import cell_centres, grid_of, patch_offsets
 from retracker.models.layers.attention import Block, mlp, rope_angles, zero_init
-from retracker.types import Estimate, FeaturePyramid, Grid, MatchLevel
+from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid, MatchLevel
 
 LONGEST = 128.0  # cells: the slowest RoPE channel turns once over this distance
 MAX_TEMPERATURE = 100.0  # as in CLIP: beyond it the soft-max is a hard one
@@ -95,43 +95,44 @@ class CoarseMatcher(nn.Module):
         ``token`` and ``remembered`` describe the points, ``usable`` says which memories count; ``xy`` (px),
         where each was last, only tells attention how far away a cell is.
         """
-        query, cells, grid = self._classify(token, remembered, usable, xy, target)
+        grid = grid_of_map(target)
+        query = self._ask(token, remembered, usable, self._turn(xy, grid), target)
+        cells = self._score(query, target)
         with torch.autocast(query.device.type, enabled=False):
             estimate = self._estimate(query, cells[..., :-1], cells[..., -1], grid)
         return cells, grid, estimate
 
     def classify(
-        self,
-        token: Float[Tensor, "B N C"],
-        remembered: Float[Tensor, "B N M C"],
-        usable: Bool[Tensor, "B N M"],
-        xy: Float[Tensor, "B N 2"],
-        target: MatchLevel,
+        self, token: Float[Tensor, "B N C"], xy: Float[Tensor, "B N 2"], target: MatchLevel
     ) -> Float[Tensor, "B N classes"]:
-        """Only the class logits of ``forward``."""
-        return self._classify(token, remembered, usable, xy, target)[1]
+        """Only the class logits, and of points that have no memory."""
+        nothing = token[:, :, None][:, :, :0]  # B N 0 C
+        usable = torch.zeros(nothing.shape[:3], dtype=torch.bool, device=token.device)
+        turn = self._turn(xy, grid_of_map(target))
+        return self._score(self._ask(token, nothing, usable, turn, target), target)
 
-    def _classify(
-        self, token: Tensor, remembered: Tensor, usable: Tensor, xy: Tensor, target: MatchLevel
-    ) -> tuple[Float[Tensor, "B N C"], Float[Tensor, "B N classes"], Grid]:
-        rows, columns = target.map.shape[-2:]
-        grid = Grid(rows=rows, columns=columns, stride=target.stride, offset=target.offset)
-        query, turn = self._recall(token, remembered, usable), self._turn(xy, grid)
+    def _ask(
+        self,
+        token: Tensor,
+        remembered: Tensor,
+        usable: Tensor,
+        turn: tuple[Tensor, Tensor],
+        target: MatchLevel,
+    ) -> Float[Tensor, "B N C"]:
+        """What each point looks for, after it has looked at its own past and at the frame."""
+        query = self._recall(token, remembered, usable)
         for block, context in zip(self.query_blocks, target.contexts, strict=True):
             query = block.attend(query, context, turn=turn)
-        with torch.autocast(query.device.type, enabled=False):  # in bf16 neighbouring cells would tie
-            query = query.float()
-            return query, self._score(query, target.directions), grid
+        return query.float()
 
-    def _score(
-        self, query: Float[Tensor, "B N C"], directions: Float[Tensor, "B K C"]
-    ) -> Float[Tensor, "B N classes"]:
+    def _score(self, query: Float[Tensor, "B N C"], target: MatchLevel) -> Float[Tensor, "B N classes"]:
         """The logits of all cells, and of the dustbin."""
-        cosine = F.normalize(query + self.decode_query(query), dim=-1) @ directions.mT
-        scores = cosine * self.temperature.exp().clamp(max=MAX_TEMPERATURE)
-        # The dustbin competes with the mean cell, not with the sum: log(K) undoes the K of logsumexp.
-        dustbin = self.dustbin(query) + self.dustbin_bias + log(directions.shape[1])
-        return torch.cat([scores, dustbin], dim=-1)
+        with torch.autocast(query.device.type, enabled=False):  # in bf16 neighbouring cells would tie
+            cosine = F.normalize(query + self.decode_query(query), dim=-1) @ target.directions.mT
+            scores = cosine * self.temperature.exp().clamp(max=MAX_TEMPERATURE)
+            # The dustbin competes with the mean cell, not with the sum: log(K) undoes the K of logsumexp.
+            dustbin = self.dustbin(query) + self.dustbin_bias + log(target.directions.shape[1])
+            return torch.cat([scores, dustbin], dim=-1)
 
     def _recall(
         self,
@@ -172,3 +173,9 @@ class CoarseMatcher(nn.Module):
         """RoPE of places (px of the frame that ``grid`` lies in), in pooled cells."""
         cell = (xy - grid.offset) / grid.stride / self.pool
         return rope_angles(cell, self.decode_map.in_features // self.heads, LONGEST)
+
+
+def grid_of_map(level: FeatureLevel) -> Grid:
+    """All cells of a map."""
+    rows, columns = level.map.shape[-2:]
+    return Grid(rows=rows, columns=columns, stride=level.stride, offset=level.offset)

@@ -79,7 +79,7 @@ class ReTracker(nn.Module):
             truth = None if seen is None else seen[:, t]
             frame, state = self.step(features, state, queries.xy, queries.frame == t, now, truth)
             if anchors is not None and t > 0:  # in their own frame there is nothing to find
-                cells = self.match_tokens(features, anchor_tokens, anchors)
+                cells = self.coarse.classify(anchor_tokens, anchors, features.matching)
                 frame = replace(frame, anchor_cells=cells)
             frames.append(frame)
         return summarize(frames)
@@ -183,14 +183,6 @@ class ReTracker(nn.Module):
             "visible": born | (old & (probability(found) > self.visible_threshold)),
             "confidence": born + old * confidence,
         }
-
-    def match_tokens(
-        self, features: FeaturePyramid, token: Float[Tensor, "B N C"], xy: Float[Tensor, "B N 2"]
-    ) -> Float[Tensor, "B N classes"]:
-        """Match points that have no memory, given only what they looked like and where they were (px)."""
-        nothing = token[:, :, None][:, :, :0]  # B N 0 C
-        usable = torch.zeros(nothing.shape[:3], dtype=torch.bool, device=token.device)
-        return self.coarse.classify(token, nothing, usable, xy, features.matching)
 
 
 def probability(found: Estimate) -> Float[Tensor, "B N"]:

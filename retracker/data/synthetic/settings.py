@@ -57,9 +57,7 @@ class ClipSettings:
     spare_held_out: bool = False  # show no photograph that matchers are measured on (textures.HELD_OUT)
     shaded: float | int = 0.0  # probability that a lamp shades the surfaces, sometimes with highlights
     grey: float | int = 0.0  # probability that the film has no colours
-    weak: float | int | None = (
-        None  # probability that a surface has hardly any texture; None: the difficulty's
-    )
+    weak: float | int | None = None  # chance of a surface with hardly any texture; None: the difficulty's
     strict: bool = False  # draw again until the difficulty's occlusions and returns are really there
 
     def __post_init__(self) -> None:
