@@ -205,7 +205,7 @@ class Estimate(TensorStruct):
 class TemporalMemory(TensorStruct):
     """What each point keeps of its past, in fixed-capacity rings, newest first."""
 
-    patches: tuple[Tensor, ...]  # per level: B N M P C, template-size patches
+    patches: tuple[Tensor, ...]  # per level: B N M P C, template-size patches; 0 where ``gate`` is
     tokens: Float[Tensor, "B N M C"]  # what the coarse matcher saw there
     gate: Float[Tensor, "B N M"]  # how sure the tracker was when it wrote the slot; 0 = empty
     written: Int[Tensor, "B N"]  # how many times a slot has been written

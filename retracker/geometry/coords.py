@@ -40,6 +40,26 @@ def sample_patches(level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int)
     return sample(level, around.flatten(1, 2)).unflatten(1, around.shape[1:3])
 
 
+def windows(
+    level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int
+) -> tuple[Float[Tensor, "B N side side C"], Float[Tensor, "B N 2"]]:
+    """The whole cells, ``2 * radius + 2`` a side, between which ``sample_patches`` interpolates, unweighted.
+
+    Patch entry (i, j) lies between window entries i and i + 1 down, j and j + 1 across: by the returned
+    (x, y) in [0, 1) of the way, the same for all entries. Rows first; beyond the map its border is repeated.
+    """
+    height, width = level.map.shape[-2:]
+    cell = (xy.float() - level.offset) / level.stride
+    corner = cell.floor()
+    steps = torch.arange(-radius, radius + 2, device=xy.device)
+    column, row = (corner.long()[..., None] + steps).unbind(-2)  # B N side
+    place = row.clamp(0, height - 1)[..., None] * width + column.clamp(0, width - 1)[..., None, :]
+    frame = torch.arange(len(xy), device=xy.device)[:, None, None, None] * (height * width)
+    cells = level.map.permute(0, 2, 3, 1).flatten(0, 2)  # of channels-last maps a view
+    found = cells.index_select(0, (place + frame).flatten())
+    return found.unflatten(0, place.shape), cell - corner
+
+
 def cell_centres(grid: Grid, device: torch.device) -> Float[Tensor, "K 2"]:
     """The centres of the cells of a grid, row by row, in pixels."""
     y, x = torch.meshgrid(

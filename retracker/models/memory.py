@@ -85,7 +85,11 @@ class Memory(nn.Module):
         """Training noise: hide one slot of a point in the share ``self.drop`` of all frames."""
         slot = (drop / self.drop * self.size).long()  # beyond the last slot: nothing is hidden
         hidden = slot[..., None] == torch.arange(self.size, device=drop.device)
-        return replace(memory, gate=memory.gate.masked_fill(hidden, 0.0))
+        return replace(
+            memory,
+            gate=memory.gate.masked_fill(hidden, 0.0),
+            patches=tuple(x.masked_fill(hidden[..., None, None], 0.0) for x in memory.patches),
+        )
 
     def misplace(
         self, xy: Float[Tensor, "B N 2"], drop: Float[Tensor, "B N"], jitter: Float[Tensor, "B N 2"]

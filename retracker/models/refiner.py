@@ -6,12 +6,11 @@ LocoTrack (Cho et al. 2024).
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from retracker.geometry.coords import patch_offsets, sample_patches
+from retracker.geometry.coords import patch_offsets, windows
 from retracker.models.layers.attention import mlp, rope_angles, rotate, zero_init
 from retracker.types import Estimate, FeatureLevel, FeaturePyramid, TrackState
 
@@ -79,7 +78,8 @@ class RefinerLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.target_radius = heads, target_radius
-        volume = (2 * template_radius + 1) ** 2 * (2 * target_radius + 1) ** 2
+        self.areas = (2 * template_radius + 1) ** 2, (2 * target_radius + 1) ** 2
+        volume = self.areas[0] * self.areas[1]
         # The template and each memory slot have layers of their own: a sum of them is one layer on them all.
         self.embed = nn.Parameter(torch.empty(1 + memory_size, volume, dim))
         nn.init.trunc_normal_(self.embed, std=volume**-0.5)
@@ -95,16 +95,16 @@ class RefinerLevel(nn.Module):
 
     def remembered(
         self, state: TrackState, index: int, rings: list[Float[Tensor, "B N F D"]]
-    ) -> tuple[Tensor, Tensor, Float[Tensor, "BN h F d"], Float[Tensor, "BN h F d"], Bool[Tensor, "BN F"]]:
-        """What stays the same through a frame's iterations: patches with gates, cached keys and values."""
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "B N F h d"], Float[Tensor, "B N F h d"], Bool[Tensor, "B N F"]]:
+        """What stays the same through a frame's iterations: patches, their layer, cached keys and values."""
         memory = state.memory
-        usable = memory.gate > 0
-        patches = torch.cat([state.templates[index][:, :, None], memory.patches[index].float()], dim=2)
-        gate = F.pad(usable.to(patches.dtype), (1, 0), value=1.0)
-        keys, values = (rearrange(ring.float(), "b n f (h d) -> (b n) h f d", h=self.heads) for ring in rings)
+        held = memory.patches[index].float()
+        patches = torch.cat([state.templates[index][:, :, None], held], dim=2).flatten(2, 3)
+        layer = rearrange(self.embed, "m (p s) d -> (s m p) d", p=self.areas[0])
+        keys, values = (ring.float().unflatten(-1, (self.heads, -1)) for ring in rings)
         age = torch.arange(1, keys.shape[2] + 1, device=keys.device, dtype=torch.float32)
-        keys = rotate(keys, rope_angles(age[:, None], keys.shape[-1], longest=4.0 * keys.shape[2]))
-        return patches, gate, keys, values, memory.filled.flatten(0, 1) > 0
+        keys = rotate(keys, rope_angles(age[:, None, None], keys.shape[-1], longest=4.0 * keys.shape[2]))
+        return patches, layer, keys, values, memory.filled > 0
 
     def forward(
         self,
@@ -115,10 +115,8 @@ class RefinerLevel(nn.Module):
         context: tuple[Tensor, ...],
     ) -> tuple[Float[Tensor, "B N D"], Estimate, Float[Tensor, "B N D"], Float[Tensor, "B N D"]]:
         """One iteration: the token, the corrected estimate, and the key and value to remember."""
-        patches, gate, *past = context
-        target = sample_patches(level, estimate.xy, self.target_radius)  # B N S C
-        volume = torch.einsum("bnmpc,bnsc->bnmps", patches, target) * gate[..., None, None]
-        seen = torch.einsum("bnmv,mvd->bnd", volume.flatten(3), self.embed)
+        patches, layer, *past = context
+        seen = correlation(patches, level, estimate.xy, self.target_radius) @ layer
         token = self.mix(seen + self.motion(self._motion(state, level, estimate)) + above)
         attended, key, value = self._look_back(token, past)
         token = token + attended
@@ -145,16 +143,33 @@ class RefinerLevel(nn.Module):
     def _look_back(
         self, token: Float[Tensor, "B N D"], past: list[Tensor]
     ) -> tuple[Float[Tensor, "B N D"], Float[Tensor, "B N D"], Float[Tensor, "B N D"]]:
-        """Attend to this point's own tokens of the last frames, and to the present one (age 0: no turn)."""
+        """Attend to this point's own tokens of the last frames, and to the present one (age 0: no turn).
+
+        One query and a dozen keys: products and sums need less time than an attention kernel's preparations.
+        """
         keys, values, filled = past
         query, key, value = self.query_key_value(self.norm(token)).chunk(3, dim=-1)
-        q, k, v = (rearrange(x, "b n (h d) -> (b n) h 1 d", h=self.heads) for x in (query, key, value))
-        seen = F.pad(filled, (1, 0), value=True)[:, None, None]
-        found = F.scaled_dot_product_attention(
-            q, torch.cat([k, keys.to(k.dtype)], dim=2), torch.cat([v, values.to(v.dtype)], dim=2), seen
-        )
-        attended = rearrange(found, "(b n) h 1 d -> b n (h d)", b=token.shape[0])
-        return self.attended(attended), key, value
+        q, k, v = (x.float().unflatten(-1, (self.heads, -1))[:, :, None] for x in (query, key, value))
+        q = q * q.shape[-1] ** -0.5
+        of_past = (q * keys).sum(-1).masked_fill(~filled[..., None], float("-inf"))  # B N F h
+        weight = torch.cat([(q * k).sum(-1), of_past], dim=2).softmax(2)[..., None]
+        found = (weight[:, :, :1] * v + (weight[:, :, 1:] * values).sum(2, keepdim=True)).flatten(2)
+        return self.attended(found), key, value
+
+
+def correlation(
+    patches: Float[Tensor, "B N P C"], level: FeatureLevel, xy: Float[Tensor, "B N 2"], radius: int
+) -> Float[Tensor, "B N volume"]:
+    """Every cell of some patches against every cell of the square patch of a frame around ``xy`` (px).
+
+    Ordered by the frame's cells, row by row, then by ``P``. Whole cells are compared, and their likenesses
+    interpolated: the same as comparing interpolated cells, with fewer numbers to interpolate.
+    """
+    around, fraction = windows(level, xy, radius)
+    likeness = (around.flatten(2, 3) @ patches.mT).unflatten(2, around.shape[2:4])
+    across, down = fraction[..., None, None, None].to(likeness.dtype).unbind(2)
+    likeness = torch.lerp(likeness[:, :, :-1], likeness[:, :, 1:], down)
+    return torch.lerp(likeness[:, :, :, :-1], likeness[:, :, :, 1:], across).flatten(2)
 
 
 def fourier(x: Float[Tensor, "*B A"]) -> Float[Tensor, "*B features"]:

@@ -18,6 +18,7 @@ from retracker.geometry.coords import (
     sample,
     sample_image,
     sample_patches,
+    windows,
 )
 from retracker.types import FeatureLevel, Grid
 
@@ -117,6 +118,20 @@ def test_a_patch_is_read_row_by_row_one_cell_apart():
     offsets = patch_offsets(1, centre.device)
     assert offsets[:4].tolist() == [[-1, -1], [0, -1], [1, -1], [-1, 0]]
     torch.testing.assert_close(sample_patches(level, centre, 1), centre[:, :, None] + 2 * offsets)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_window_holds_the_cells_that_a_patch_is_interpolated_from(layout):
+    features = torch.rand(2, 5, 7, 9, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=layout
+    )
+    level = FeatureLevel(map=features, stride=4.0, offset=2.0)
+    inside, beyond = points(20, 0.5, 28, 36), torch.tensor([[[-9.0, 3.2], [99.0, -50.0], [35.9, 27.9]]])
+    xy = torch.cat([inside, beyond], dim=1).repeat(2, 1, 1) + torch.tensor([0.0, 1.7])[:, None, None]
+    cells, (across, down) = windows(level, xy, 2)[0], windows(level, xy, 2)[1].unbind(-1)
+    rows = torch.lerp(cells[:, :, :-1], cells[:, :, 1:], down[..., None, None, None])
+    patch = torch.lerp(rows[:, :, :, :-1], rows[:, :, :, 1:], across[..., None, None, None])
+    torch.testing.assert_close(patch.flatten(2, 3), sample_patches(level, xy, 2), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from retracker.geometry.coords import sample
+from retracker.geometry.coords import sample, sample_patches
 from retracker.models.choice import Choice
 from retracker.models.coarse import CoarseMatcher
 from retracker.models.layers.attention import Attention, full, linear, rope_angles, rotate
 from retracker.models.memory import Memory, shift
-from retracker.models.refiner import Refiner, fourier
+from retracker.models.refiner import Refiner, correlation, fourier
 from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid, MatchLevel, Noise
 
 
@@ -195,10 +195,37 @@ def test_forget_hides_one_slot_in_the_given_share_of_frames():
     state = write_numbers(memory(), 4, sure=[0.9, 0.9])
     hidden = memory(drop=0.3).forget(state, torch.tensor([[0.15, 0.31]]))
     assert (hidden.gate[0] > 0).tolist() == [[True, False, True], [True, True, True]]
+    assert hidden.patches[0].any(-1).any(-1)[0].tolist() == [[True, False, True], [True, True, True]]
+    assert state.patches[0].all()
 
 
 def refiner(dense=False):
     return Refiner([1, 2], 16, 2, template_radius=1, target_radius=2, memory_size=3, dense=dense)
+
+
+def test_correlation_compares_each_cell_of_the_patches_with_each_cell_around_the_point():
+    level = FeatureLevel(map=F.normalize(torch.randn(2, 8, 6, 7), dim=1), stride=4.0, offset=2.0)
+    patches, xy = torch.randn(2, 5, 18, 8), torch.rand(2, 5, 2) * 40 - 6
+    around = sample_patches(level, xy, 2)
+    expected = torch.einsum("bnsc,bnpc->bnsp", around, patches).flatten(2)
+    torch.testing.assert_close(correlation(patches, level, xy, 2), expected, rtol=0, atol=1e-5)
+
+
+def test_a_frame_not_yet_remembered_is_not_attended_to():
+    part = refiner().levels[0]
+    for parameter in part.parameters():  # as if trained: new layers start as zeros
+        torch.nn.init.normal_(parameter)
+    token, keys, values = torch.randn(1, 2, 16), torch.randn(1, 2, 4, 2, 8), torch.randn(1, 2, 4, 2, 8)
+    filled = torch.tensor([[[True, True, False, False], [False, False, False, False]]])
+    other = [torch.where(filled[..., None, None], x, torch.full_like(x, 7.0)) for x in (keys, values)]
+    found, key, value = part._look_back(token, [keys, values, filled])
+    torch.testing.assert_close(part._look_back(token, [*other, filled])[0], found)
+    torch.testing.assert_close(found[0, 1], part.attended(value[0, 1]))  # only the present is there to see
+    query = part.query_key_value(part.norm(token))[..., :16]
+    q, k, v = (x[0].unflatten(-1, (2, 1, 8)) for x in (query, key, value))  # 2 points, 2 heads
+    k, v = (torch.cat([now, x[0].transpose(1, 2)], dim=2) for now, x in ((k, keys), (v, values)))
+    kernel = full(q, k, v, F.pad(filled, (1, 0), value=True)[0, :, None, None])
+    torch.testing.assert_close(found[0], part.attended(kernel.flatten(1)), rtol=1e-4, atol=1e-4)
 
 
 def test_refinement_starts_as_the_identity():

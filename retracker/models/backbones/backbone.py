@@ -48,9 +48,17 @@ class Backbone(nn.Module):
         return self
 
     def pyramid(self, maps: Sequence[Float[Tensor, "B _ _ _"]], image: Tensor) -> FeaturePyramid:
-        """Normalise the maps over channels and name where their cells lie in ``image`` (B 3 H W)."""
+        """Normalise the maps over channels and name where their cells lie in ``image`` (B 3 H W).
+
+        A cell's channels lie side by side in memory: points read whole cells.
+        """
+
+        def unit(level: Tensor) -> Tensor:
+            level = level.float().contiguous(memory_format=torch.channels_last)
+            return F.normalize(level, dim=1, eps=MIN_NORM)
+
         levels = tuple(
-            FeatureLevel(map=F.normalize(level.float(), dim=1, eps=MIN_NORM), stride=stride, offset=offset)
+            FeatureLevel(map=unit(level), stride=stride, offset=offset)
             for level, stride, offset in zip(maps, self.strides, self.offsets, strict=True)
         )
         return FeaturePyramid(levels=levels, height=image.shape[-2], width=image.shape[-1])

@@ -1,0 +1,92 @@
+"""tools/transfer.py: forth and back, and pairs with known truth."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from retracker.benchmarks.baselines import stay
+from retracker.benchmarks.protocol import Tracked
+from retracker.media.video import write_video
+
+TOOL = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "tools" / "transfer.py")))
+POINTS = torch.tensor([[10.0, 20.0], [30.0, 5.0], [60.0, 40.0]])
+
+
+def drift(step, hidden=None):
+    """A tracker that moves every point by ``step`` px a frame; hides one in the last frame."""
+
+    def track(video, queries):
+        times = torch.arange(len(video))[:, None, None]
+        tracks = queries[:, 1:] + times * torch.tensor(step)
+        visible = torch.ones(tracks.shape[:2], dtype=torch.bool)
+        if hidden is not None:
+            visible[-1, hidden] = False
+        return Tracked(tracks=tracks, visible=visible, confidence=visible.float())
+
+    return track
+
+
+def test_what_drifts_both_ways_ends_twice_as_far_away():
+    video = torch.zeros(4, 3, 48, 64, dtype=torch.uint8)
+    found = TOOL.cycle(drift([1.0, 0.5], hidden=1), video, POINTS)
+    torch.testing.assert_close(found.error[0], torch.tensor([6.0, 3.0]).norm())
+    # The second is hidden, the third would leave the frame forth (63 px) and is still inside.
+    assert found.kept.tolist() == [True, False, True]
+    scores = found.scores()
+    assert round(scores["survived %"], 1) == 66.7 and round(scores["moved px"], 2) == 3.35
+
+
+def test_a_point_that_leaves_the_frame_is_not_kept():
+    video = torch.zeros(9, 3, 48, 64, dtype=torch.uint8)
+    found = TOOL.cycle(drift([1.0, 0.0]), video, POINTS)
+    assert found.kept.tolist() == [True, True, False]
+    assert found.scores()["survived %"] == 0  # 16 px away
+
+
+def test_staying_survives_and_moves_nowhere():
+    scores = TOOL.cycle(stay, torch.zeros(4, 3, 48, 64, dtype=torch.uint8), POINTS).scores()
+    assert scores == {"survived %": 100, "kept %": 100, "cycle error px": 0, "moved px": 0}
+
+
+def test_a_disparity_map_is_read_at_the_pixel_and_says_where_it_knows_nothing():
+    disparity = np.array([[2.0, np.inf], [0.0, 1.5]])
+    points = torch.tensor([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5], [1.5, 1.5]])
+    where, known = TOOL.by_disparity(points, disparity)
+    assert known.tolist() == [True, False, False, True]
+    assert where[0].tolist() == [-1.5, 0.5] and where[3].tolist() == [0.0, 1.5]
+
+
+def test_a_matrix_of_opencv_counts_from_pixel_centres(tmp_path):
+    path = tmp_path / "H.xml"
+    path.write_text("<H><rows>3</rows><data> 2 0 0\n 0 2 0 0 0 1</data></H>")
+    where, known = TOOL.by_homography(torch.tensor([[0.5, 0.5], [3.5, 1.5]]), TOOL.opencv_matrix(path))
+    assert where.tolist() == [[0.5, 0.5], [6.5, 2.5]] and known.all()
+
+
+def test_a_perfect_answer_of_a_pair_is_100_and_truth_outside_the_second_image_does_not_count():
+    image = torch.zeros(3, 50, 100, dtype=torch.uint8)
+    truth = lambda points: (points + torch.tensor([30.0, 0.0]), torch.ones(len(points), dtype=torch.bool))  # noqa: E731
+    scores = TOOL.measure_pair(image, image, truth, drift([30.0, 0.0]), 10)
+    assert scores["delta_avg"] == 100 and scores["points"] == 70
+    assert (
+        TOOL.measure_pair(image, image, truth, drift([29.0, 0.0]), 10)["<2 px %"] == 0
+    )  # 2.56 px of the raster
+
+
+def test_the_command_writes_tables_and_pictures(tmp_path, capsys):
+    clip = tmp_path / "clip.mp4"
+    noise = torch.randint(0, 255, (3, 64, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    write_video(clip, noise.expand(7, -1, -1, -1), fps=10)
+    command = [f"{clip}@1", "--frames", "4", "--grid", "3", "--out", str(tmp_path / "out")]
+    assert TOOL.main(command) == 0
+    report = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert set(report["clips"]["clip from 1"]) == {"stay", "lucas_kanade", "ReTracker"}
+    assert report["pairs"]["motorcycle"]["stay"]["delta_avg"] < 30
+    assert (tmp_path / "out" / "clip_from_1.png").exists()
+    capsys.readouterr()
+    assert TOOL.main([f"{clip}@6", "--frames", "4"]) == 2
+    assert "ends before frame 10" in capsys.readouterr().err

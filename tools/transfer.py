@@ -1,0 +1,239 @@
+"""python tools/transfer.py [CLIP[@FIRST_FRAME] ...] [--opencv-doc FOLDER]: does it hold off our renderer?
+
+Of each clip so many frames are tracked forth, and the points found in the last one back to the first, by a
+fresh run that knows nothing of the way there. A point survives if it is called visible at both ends and comes
+back to within 8 px of its start. A tracker that never moves is perfect by this measure: look at the pictures.
+
+Of pairs with known truth (scikit-image's motorcycle; graf and aloe of OpenCV's examples, if their folder is
+given) a grid of points is tracked from one image to the other as a clip of two frames; distances are
+TAP-Vid's, in px of a 256 x 256 raster. Lucas-Kanade and "stay where you are" answer the same questions.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import skimage
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade, stay
+from retracker.benchmarks.protocol import Tracked
+from retracker.checkpoint import load
+from retracker.configuration import config_dir, run_command
+from retracker.geometry.coords import rescale
+from retracker.geometry.homography import from_indices, transform
+from retracker.inference.clip import track
+from retracker.inference.two_views import grid_points
+from retracker.media.image import read_frame, read_image, write_image
+from retracker.media.video import read_frames
+from retracker.visualize.canvas import beside, to_array, to_image
+from retracker.visualize.tracks import draw_tracks
+
+NEAR = 8.0  # px of the clip: closer to the start than this, a point has come back
+RASTER = (256, 256)
+THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px of the raster
+SHOWN = 4  # frames of a clip that are drawn
+GAP_PX = 6
+
+Tracker = Callable[[Tensor, Tensor], Tracked]  # of a video and queries (N, 3) = (t, x, y)
+Truth = Callable[
+    [Tensor], tuple[Tensor, Tensor]
+]  # of points (N, 2): where they are, and whether that is known
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """What became of the points of one clip."""
+
+    there: Tracked
+    error: Tensor  # N, px between the start and where the way back ends
+    kept: Tensor  # N, called visible in the last frame, and in the first again
+
+    def scores(self) -> dict[str, float]:
+        survived = self.kept & (self.error < NEAR)
+        moved = (self.there.tracks[-1] - self.there.tracks[0]).norm(dim=-1)
+        return {
+            "survived %": 100 * survived.float().mean().item(),
+            "kept %": 100 * self.kept.float().mean().item(),
+            "cycle error px": self.error[self.kept].median().item() if self.kept.any() else float("nan"),
+            "moved px": moved[self.kept].median().item() if self.kept.any() else float("nan"),
+        }
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print two tables, write pictures and results.json; returns the exit code."""
+    return run_command(run, argv)
+
+
+def run(words: list[str]) -> None:
+    arguments = parse(words)
+    torch.set_num_threads(arguments.threads)
+    trackers = contestants(arguments.ckpt, arguments.image_size)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    clips = {}
+    for name in arguments.clips:
+        video = frames_of(name, arguments.frames)
+        title = Path(name.partition("@")[0]).stem + (" from " + name.partition("@")[2] if "@" in name else "")
+        clips[title] = measure_clip(video, trackers, arguments)
+        write_image(arguments.out / f"{title.replace(' ', '_')}.png", picture(video, clips[title]))
+    cycles = {title: {who: c.scores() for who, c in found.items()} for title, found in clips.items()}
+    pairs = {
+        name: {who: measure_pair(a, b, truth, tracker, arguments.grid) for who, tracker in trackers.items()}
+        for name, (a, b, truth) in pairs_with_truth(arguments.opencv_doc).items()
+    }
+    console = Console()
+    for title, rows in (("clips, forth and back", cycles), ("pairs with known truth", pairs)):
+        if rows:
+            console.print(table_of(title, rows))
+    (arguments.out / "results.json").write_text(
+        json.dumps({"clips": cycles, "pairs": pairs}, indent=2) + "\n"
+    )
+    console.print(f"pictures and results.json: {arguments.out}")
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", nargs="*", help="video files; clip.mp4@120 starts at frame 120")
+    parser.add_argument("--ckpt", default="tiny")
+    parser.add_argument("--frames", type=int, default=48, help="how far forth, in frames (default: 48)")
+    parser.add_argument("--grid", type=int, default=16, help="points a side (default: 16)")
+    parser.add_argument("--image-size", type=int, help="px: the net works on about the square of it")
+    parser.add_argument("--opencv-doc", type=Path, help="examples/data of OpenCV's documentation: graf, aloe")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("outputs/transfer"))
+    arguments = parser.parse_args(words)
+    if arguments.frames < 1 or arguments.grid < 1:
+        raise ValueError("--frames and --grid must be at least 1")
+    return arguments
+
+
+def contestants(ckpt: str, image_size: int | None) -> dict[str, Tracker]:
+    """All that answer, by name; ours last."""
+    net = load(ckpt)
+
+    def ours(video: Tensor, queries: Tensor) -> Tracked:
+        found = track(net, video, queries, image_size=image_size)
+        return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
+
+    chosen = OmegaConf.load(config_dir() / "tracker" / "lucas_kanade.yaml").method.settings
+    settings = {key: value for key, value in chosen.items() if key != "_target_"}
+    theirs = partial(lucas_kanade, settings=LucasKanadeSettings(**settings))
+    return {"stay": stay, "lucas_kanade": theirs, "ReTracker": ours}
+
+
+def frames_of(name: str, steps: int) -> Tensor:
+    """The frames ``first`` to ``first + steps`` of a video given as path@first, T 3 H W uint8."""
+    path, at, start = name.partition("@")
+    start = start if at else "0"
+    if not start.isdecimal():
+        raise ValueError(f"{name}: expected a frame number after @, got {start!r}")
+    return read_frames(path, range(int(start), int(start) + steps + 1))
+
+
+def measure_clip(
+    video: Tensor, trackers: Mapping[str, Tracker], arguments: argparse.Namespace
+) -> dict[str, Cycle]:
+    points = grid_points(video.shape[-2], video.shape[-1], arguments.grid)
+    return {who: cycle(tracker, video, points) for who, tracker in trackers.items()}
+
+
+def cycle(tracker: Tracker, video: Tensor, points: Tensor) -> Cycle:
+    """Track points (N, 2) px of the first frame to the last one and, from what was found there, back."""
+    there = tracker(video, torch.cat([torch.zeros(len(points), 1), points], dim=1))
+    limit = torch.tensor([video.shape[-1], video.shape[-2]])
+    end = there.tracks[-1]
+    inside = ((end >= 0) & (end < limit)).all(-1)
+    start = torch.where(inside[:, None], end, limit / 2)
+    back = tracker(video.flip(0), torch.cat([torch.zeros(len(points), 1), start], dim=1))
+    kept = there.visible[-1] & inside & back.visible[-1]
+    return Cycle(there=there, error=(back.tracks[-1] - points).norm(dim=-1), kept=kept)
+
+
+def measure_pair(
+    image_a: Tensor, image_b: Tensor, truth: Truth, tracker: Tracker, grid: int
+) -> dict[str, float]:
+    """Shares of points found closer than each threshold, and their mean, in percent."""
+    points = grid_points(image_a.shape[-2], image_a.shape[-1], grid)
+    where, known = truth(points)
+    size = torch.tensor([image_b.shape[-1], image_b.shape[-2]])
+    known = known & ((where >= 0) & (where < size)).all(-1)
+    video = torch.stack([image_a, image_b])
+    found = tracker(video, torch.cat([torch.zeros(len(points), 1), points], dim=1)).tracks[-1]
+    a, b = (rescale(x[known].float(), tuple(image_b.shape[-2:]), RASTER) for x in (found, where))
+    shares = {f"<{t:g} px %": 100 * ((a - b).norm(dim=-1) < t).float().mean().item() for t in THRESHOLDS}
+    return {"points": int(known.sum()), "delta_avg": sum(shares.values()) / len(shares)} | shares
+
+
+def pairs_with_truth(folder: Path | None) -> dict[str, tuple[Tensor, Tensor, Truth]]:
+    """Images of one size each, and where the points of the first are in the second."""
+    data = Path(skimage.__file__).parent / "data"
+    disparity = np.load(data / "motorcycle_disp.npz")["arr_0"]
+    names = (data / "motorcycle_left.png", data / "motorcycle_right.png")
+    pairs = {"motorcycle": (*map(read_image, names), partial(by_disparity, disparity=disparity))}
+    if folder is not None:
+        aloe = read_frame(folder / "aloeGT.png")[..., 0].astype(float)
+        images = [read_image(folder / f"aloe{side}.jpg") for side in "LR"]
+        pairs["aloe"] = (*images, partial(by_disparity, disparity=aloe))
+        images = [read_image(folder / f"graf{number}.png") for number in (1, 3)]
+        pairs["graf"] = (*images, partial(by_homography, matrix=opencv_matrix(folder / "H1to3p.xml")))
+    return pairs
+
+
+def by_disparity(points: Tensor, disparity: np.ndarray) -> tuple[Tensor, Tensor]:
+    """A rectified stereo pair: px to the left in the second image; unknown where 0 or not finite."""
+    column, row = points.long().unbind(-1)
+    shift = torch.from_numpy(disparity[row.numpy(), column.numpy()].astype(np.float32))
+    known = shift.isfinite() & (shift > 0)
+    return points - torch.stack([torch.where(known, shift, 0.0), torch.zeros_like(shift)], dim=-1), known
+
+
+def by_homography(points: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """A plane; the matrix counts pixels as OpenCV does, from the centre of the upper-left one."""
+    moved, known = transform(from_indices(matrix), points.double())
+    return moved.float(), known
+
+
+def opencv_matrix(path: Path) -> Tensor:
+    """The first 3 x 3 matrix of an OpenCV storage file."""
+    found = re.search(r"<data>(.*?)</data>", path.read_text(), re.DOTALL)
+    numbers = [float(word) for word in found[1].split()] if found else []
+    if len(numbers) != 9:
+        raise ValueError(f"{path}: expected a 3 x 3 matrix in <data>, got {len(numbers)} numbers")
+    return torch.tensor(numbers, dtype=torch.float64).reshape(3, 3)
+
+
+def picture(video: Tensor, found: Mapping[str, Cycle]) -> Tensor:
+    """Frames from first to last with what each tracker but "stay" says, a row each."""
+    times = torch.linspace(0, len(video) - 1, SHOWN).round().long()
+    rows = []
+    for who, result in found.items():
+        if who != "stay":
+            drawn = draw_tracks(video, result.there.tracks, result.there.visible)[times]
+            rows.append(beside([to_array(frame) for frame in drawn], GAP_PX))
+    return to_image(np.concatenate(rows))
+
+
+def table_of(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> Table:
+    columns = list(next(iter(next(iter(rows.values())).values())))
+    table = Table("", "tracker", *columns, title=title)
+    for name, answers in rows.items():
+        for who, scores in answers.items():
+            table.add_row(name, who, *[f"{scores[column]:.1f}" for column in columns])
+        table.add_section()
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
