@@ -28,6 +28,10 @@ class Memory(nn.Module):
         replace_px: float,
     ) -> None:
         super().__init__()
+        if size < 0 or context < 1 or period < 1:
+            raise ValueError(
+                f"memory: expected size >= 0, context and period >= 1, got {size}, {context} and {period}"
+            )
         self.size, self.context, self.period = size, context, period
         self.write_threshold = write_threshold
         self.drop, self.replace, self.replace_px = drop, replace, replace_px

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.data.synthetic import ClipSettings, render
+from retracker.data.synthetic import ClipSettings, render, textures
 from retracker.data.synthetic.clip import draw_clip
 from retracker.data.synthetic.lighting import Lamp, light_of, no_lamp
 from retracker.data.synthetic.raster import draw, without_film
@@ -94,6 +94,26 @@ def test_a_film_without_colours_has_none():
     video = Synthetic(2, "hard", 3, 8, 64, seed=1, grey=1.0)[0].video
     assert torch.equal(video[:, 0], video[:, 1]) and torch.equal(video[:, 0], video[:, 2])
     assert video.float().std() > 5
+
+
+def test_the_share_of_photographs_is_the_share_asked_for(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        textures, "_photograph", lambda size, *_: drawn.append(0) or torch.rand(3, size, size)
+    )
+    for share, expected in ((0.0, False), (1.0, True)):
+        draw_clip(3, small(photo_share=share, weak=0.0))
+        assert bool(drawn) == expected
+    monkeypatch.undo()
+    clips = [Synthetic(1, "hard", 3, 8, 64, seed=1, **now)[0].video for now in ({}, {"photo_share": 0.55})]
+    assert torch.equal(*clips)
+
+
+def test_without_photometric_changes_the_film_is_plain():
+    plain = draw_clip(3, small(photometric=False)).scene
+    film = draw(plain), draw(without_film(plain))
+    assert torch.equal(*film)
+    assert not torch.equal(draw(draw_clip(3, small()).scene), film[1])
 
 
 def test_weak_textures_have_little_to_see():

@@ -180,6 +180,11 @@ def test_foremost_keeps_the_latest_and_balanced_keeps_spread():
     assert spread == [19, 17, 14]  # slot 1 moves at writes 0, 3 .. 18; slot 2 at writes 0, 9, 18
 
 
+def test_a_memory_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="context and period >= 1, got 3, 0 and 3"):
+        Memory(3, 0, 3, 0.3, 0.1, 0.05, 4.0)
+
+
 def test_memory_does_not_grow():
     few, many = (write_numbers(memory(), n, sure=[0.9, 0.9]) for n in (1, 50))
     assert [x.shape for x in (few.tokens, few.gate)] == [x.shape for x in (many.tokens, many.gate)]

@@ -6,6 +6,7 @@ from torch.utils.data import Dataset
 
 from retracker.data.synthetic import ClipSettings, render
 from retracker.data.synthetic.seeds import check_training_seed, training_seed
+from retracker.data.synthetic.textures import PHOTO_SHARE
 from retracker.types import VideoSample
 
 
@@ -23,7 +24,9 @@ class Synthetic(Dataset[VideoSample]):
         *,
         frame_stride: float = 1.0,
         dense_flow: bool = False,
+        photometric: bool = True,
         spare_held_out: bool = False,
+        photo_share: float | int = PHOTO_SHARE,
         shaded: float | int = 0.0,
         grey: float | int = 0.0,
         weak: float | int | None = None,
@@ -39,7 +42,9 @@ class Synthetic(Dataset[VideoSample]):
             width=size,
             frame_stride=frame_stride,
             dense_flow=dense_flow,
+            photometric=photometric,
             spare_held_out=spare_held_out,
+            photo_share=photo_share,
             shaded=shaded,
             grey=grey,
             weak=weak,

@@ -90,7 +90,7 @@ def _texture(
 ) -> UInt8[Tensor, "3 K K"]:
     photographs = TEXTURES if settings.spare_held_out else PHOTOGRAPHS
     weak = difficulty.weak if settings.weak is None else settings.weak
-    return draw_texture(tile, weak * (1.0 if mover else WEAK_WALL), dice, photographs)
+    return draw_texture(tile, weak * (1.0 if mover else WEAK_WALL), dice, photographs, settings.photo_share)
 
 
 def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:

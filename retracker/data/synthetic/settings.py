@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from retracker.data.synthetic.textures import PHOTO_SHARE
+
 DIFFICULTIES = ("easy", "medium", "hard")
 
 
@@ -55,6 +57,7 @@ class ClipSettings:
     photometric: bool = True  # blur, brightness change and noise
     dense_flow: bool = False  # add the displacement of every pixel of frame 0
     spare_held_out: bool = False  # show no photograph that matchers are measured on (textures.HELD_OUT)
+    photo_share: float | int = PHOTO_SHARE  # of the textures, pieces of photographs; the rest is drawn
     shaded: float | int = 0.0  # probability that a lamp shades the surfaces, sometimes with highlights
     grey: float | int = 0.0  # probability that the film has no colours
     weak: float | int | None = None  # chance of a surface with hardly any texture; None: the difficulty's

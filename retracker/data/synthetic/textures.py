@@ -26,12 +26,16 @@ PHOTO_SHARE = 0.55  # of the textures
 
 
 def draw_texture(
-    size: int, weak: float, dice: Dice, photographs: Sequence[str] = PHOTOGRAPHS
+    size: int,
+    weak: float,
+    dice: Dice,
+    photographs: Sequence[str] = PHOTOGRAPHS,
+    photo_share: float | int = PHOTO_SHARE,
 ) -> UInt8[Tensor, "3 K K"]:
-    """A square texture, often a piece of a photograph; nearly blank with probability ``weak``."""
+    """A square texture: nearly blank with probability ``weak``, else often a piece of a photograph."""
     if dice.chance(weak):
         picture = _weak(size, dice)
-    elif dice.chance(PHOTO_SHARE):
+    elif dice.chance(photo_share):
         picture = _photograph(size, photographs, dice)
     else:
         picture = dice.pick((_clouds, _stripes, _blobs, _checks, _confetti))(size, dice)
