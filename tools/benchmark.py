@@ -1,7 +1,9 @@
 """python tools/benchmark.py [--ckpt tiny] [--points 100] [--threads 2]: speed, memory, where the time goes.
 
 The yardstick is OpenCV's Lucas-Kanade on the same frames in the same run: its frames per second are printed
-beside ours, because absolute numbers of two machines do not compare.
+beside ours, because absolute numbers of two machines do not compare. With --table three usual settings are
+timed instead, also with the net working on frames as large as they come; and, from a copy of its repository
+(--cotracker FOLDER, random weights), CoTracker3 online.
 """
 
 import argparse
@@ -25,12 +27,19 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade
+from retracker.benchmarks.peers.cotracker import UNTRAINED, CoTrackerSettings, cotracker
 from retracker.checkpoint import build_net, load
 from retracker.inference.online import OnlineTracker
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 WARM_UP = 5  # frames: allocations, caches and thread pools
 MIB = 2**20
+# Forth and back once per frame, no search for lost points: a yardstick, whatever the baseline becomes.
+PLAIN = LucasKanadeSettings(window=21, pyramid=3, round_trip=2.0, patience=0, likeness=0.8)
+USUAL = (((256, 256), 100), ((384, 512), 100), ((384, 512), 500))  # (height, width) px, points
+TOGETHER = CoTrackerSettings(
+    single_point=False, global_grid=5, local_grid=8, local_extent=50, iterations=6, threshold=0.6
+)  # all points at once: the fast way
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +52,10 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, FileNotFoundError) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 2
-    video, xy = scene(arguments.frames, arguments.size, arguments.points)
+    if arguments.table:
+        show_table(standings(net, arguments))
+        return 0
+    video, xy = scene(arguments.frames, (arguments.size, arguments.size), arguments.points)
     report = {
         "threads": arguments.threads,
         "size": arguments.size,
@@ -70,6 +82,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=24, help="frames in each timed run")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs; the median counts")
     parser.add_argument("--stream", type=int, default=1000, help="frames of the memory test; 0 leaves it out")
+    parser.add_argument("--table", action="store_true", help="three usual settings, beside other trackers")
+    parser.add_argument("--cotracker", type=Path, metavar="FOLDER", help="a copy of co-tracker's repository")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     return parser.parse_args(argv)
 
@@ -81,19 +95,23 @@ def untrained(model: str) -> nn.Module:
     return build_net(config).eval()
 
 
-def scene(num_frames: int, size: int, num_points: int) -> tuple[Tensor, Tensor]:
+def scene(num_frames: int, size: tuple[int, int], num_points: int) -> tuple[Tensor, Tensor]:
     """A texture that drifts 2 px per frame (T 3 H W uint8), and points (N 2, px) spread over it."""
     rng = np.random.default_rng(0)
-    texture = cv2.GaussianBlur(rng.uniform(0, 255, (size, size + 2 * num_frames)), (0, 0), 2.0)
+    height, width = size
+    texture = cv2.GaussianBlur(rng.uniform(0, 255, (height, width + 2 * num_frames)), (0, 0), 2.0)
     texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
-    frames = np.stack([texture[:, 2 * t : 2 * t + size] for t in range(num_frames)])
+    frames = np.stack([texture[:, 2 * t : 2 * t + width] for t in range(num_frames)])
     video = torch.from_numpy(frames)[:, None].repeat(1, 3, 1, 1)
-    return video, torch.from_numpy(rng.uniform(0.1, 0.9, (num_points, 2)).astype(np.float32)) * size
+    points = torch.from_numpy(rng.uniform(0.1, 0.9, (num_points, 2)).astype(np.float32))
+    return video, points * torch.tensor([width, height])
 
 
-def follow(net: nn.Module, frames: Iterable[Tensor], xy: Tensor) -> Iterator[OnlineTracker]:
+def follow(
+    net: nn.Module, frames: Iterable[Tensor], xy: Tensor, image_size: int | None = None
+) -> Iterator[OnlineTracker]:
     """Follow all points from the first frame on, as users do; yields the tracker after each frame."""
-    tracker = OnlineTracker(net)
+    tracker = OnlineTracker(net, image_size)
     tracker.add_queries(xy)
     for frame in frames:
         tracker.step(frame)
@@ -107,18 +125,52 @@ def exhaust(steps: Iterator[OnlineTracker]) -> None:
 def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, float]:
     """Median frames per second of the net and of Lucas-Kanade (forth and back), alternating; their ratio."""
     queries = torch.cat([torch.zeros(len(xy), 1), xy], dim=1)
-    # Forth and back once per frame, no search for lost points: a yardstick, whatever the baseline becomes.
-    plain = LucasKanadeSettings(window=21, pyramid=3, round_trip=2.0, patience=0, likeness=0.8)
     ours, theirs = [], []
     exhaust(follow(net, video[:WARM_UP], xy))
     for _ in range(repeats):
         ours.append(len(video) / seconds_of(lambda: exhaust(follow(net, video, xy))))
-        theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries, plain)))
+        theirs.append(len(video) / seconds_of(lambda: lucas_kanade(video, queries, PLAIN)))
     net_fps, lk_fps = statistics.median(ours), statistics.median(theirs)
     return {"net fps": net_fps, "lowest": min(ours), "highest": max(ours)} | {
         "Lucas-Kanade fps": lk_fps,
         "ratio": net_fps / lk_fps,
     }
+
+
+def standings(net: nn.Module, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Frames per second of everybody in the usual settings: medians of runs that take turns."""
+    found = {}
+    for (height, width), num in USUAL:
+        video, xy = scene(arguments.frames, (height, width), num)
+        queries = torch.cat([torch.zeros(num, 1), xy], dim=1)
+        ways = {"ReTracker": lambda v=video, p=xy: exhaust(follow(net, v, p))}
+        whole = round((height * width) ** 0.5)
+        if whole != net.image_size:
+            ways["ReTracker, full size"] = lambda v=video, p=xy, s=whole: exhaust(follow(net, v, p, s))
+        ways["Lucas-Kanade"] = lambda v=video, q=queries: lucas_kanade(v, q, PLAIN)
+        if arguments.cotracker is not None:
+            peer = cotracker(
+                "cotracker3_online", str(arguments.cotracker), "local", UNTRAINED, TOGETHER, "cpu"
+            )
+            ways["CoTracker3 online"] = lambda v=video, q=queries, track=peer: track(v, q)
+        exhaust(follow(net, video[:WARM_UP], xy))
+        times = {who: [] for who in ways}
+        for _ in range(arguments.repeats):
+            for who, work in ways.items():
+                times[who].append(seconds_of(work))
+        speeds = {who: len(video) / statistics.median(seconds) for who, seconds in times.items()}
+        found[f"{width} x {height}, {num} points"] = speeds
+    return found
+
+
+def show_table(rows: dict[str, dict[str, float]]) -> None:
+    """Markdown: frames per second, a line for each setting."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    lines = [f"| frames per second | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for title, row in rows.items():
+        shown = [f"{row[name]:.1f}" if name in row else "same" for name in names]
+        lines.append(f"| {title} | {' | '.join(shown)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def seconds_of(work: Callable[[], object]) -> float:

@@ -19,6 +19,7 @@ from retracker.benchmarks.protocol import Tracked, Tracker
 from retracker.data.safe_pickle import BROKEN
 
 HALF = 0.5  # CoTracker calls the centre of the upper-left pixel (0, 0); we call it (0.5, 0.5)
+UNTRAINED = "untrained"  # instead of a checkpoint: random weights, which are as fast as released ones
 MARGIN = 1 / 64  # of a support grid's width: how far off its border the points begin
 
 
@@ -45,8 +46,8 @@ def cotracker(
     """The tracker, loaded: ``model`` is "cotracker3_offline" or "cotracker3_online".
 
     ``source`` is "github", where ``repository`` is an owner and a name, or "local", where it is a folder.
-    Without a ``checkpoint`` (a file) torch.hub fetches the released weights. Raises ValueError or OSError, in
-    one sentence, if the code or the weights cannot be had.
+    Without a ``checkpoint`` (a file, or "untrained") torch.hub fetches the released weights. Raises
+    ValueError or OSError, in one sentence, if the code or the weights cannot be had.
     """
     place = device_of(device)
     predictor = load_predictor(model, repository, source, checkpoint).to(place).eval()
@@ -78,7 +79,7 @@ def load_predictor(model: str, repository: str, source: str, checkpoint: str | N
     except (OSError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())
         raise OSError(f"cotracker: cannot load {model} from {source} {repository}: {reason}") from error
-    if checkpoint is not None:
+    if checkpoint not in (None, UNTRAINED):
         _fill(predictor.model, Path(checkpoint))
     return predictor
 
