@@ -69,6 +69,7 @@ TABLE = {
         {"pickle"},
     ),
     "inference": Rule({"types", "geometry", "models", "media", "checkpoint"}, TENSORS | {"numpy"}),
+    "inference/corners.py": Rule(set(), {"torch", "jaxtyping", "numpy", "cv2"}),
     "inference/verification.py": Rule({"types"}, {"torch", "jaxtyping", "numpy", "cv2"}),
     "training": Rule(
         {"types", "models", "losses", "metrics", "visualize", "checkpoint"},

@@ -74,13 +74,14 @@ def _match_list(
 
 def _task(arguments: argparse.Namespace) -> PairTask:
     """What is asked of each pair. Raises ValueError for what contradicts itself or is not there."""
-    for option in ("image_size", "num", "grid", "warp_grid"):
+    for option in ("image_size", "num", "grid", "corners", "warp_grid"):
         check_positive(f"--{option.replace('_', '-')}", getattr(arguments, option))
     if arguments.pairs is not None and arguments.image_a is not None:
         raise ValueError("--pairs: names the images itself, expected none beside it")
     return PairTask(
         formats=parse_formats(arguments.save, FORMATS),
         grid=arguments.grid or DEFAULT_GRID,
+        corners=arguments.corners,
         points=_points(arguments),
         mutual=arguments.mutual,
         num=arguments.num,
@@ -92,7 +93,7 @@ def _task(arguments: argparse.Namespace) -> PairTask:
 
 def _points(arguments: argparse.Namespace) -> Float[Tensor, "N 2"] | None:
     if arguments.pairs is not None and (arguments.queries is not None or arguments.points is not None):
-        raise ValueError("--pairs: matches grids of points, expected neither --points nor --queries")
+        raise ValueError("--pairs: matches grids or corners, expected neither --points nor --queries")
     if arguments.queries is not None:
         return read_queries(arguments.queries, POSITION)
     return None if arguments.points is None else parse_points(arguments.points, POSITION)
@@ -136,10 +137,11 @@ def _parser() -> OneLineParser:
     parser.add_argument("--pairs", type=Path, metavar="LIST", help="a file of lines 'A B' instead")
     points = parser.add_mutually_exclusive_group()
     points.add_argument("--grid", type=int, help=f"points a side (default: {DEFAULT_GRID})")
+    points.add_argument("--corners", type=int, metavar="N", help="up to N corners instead: best for a pose")
     points.add_argument("--queries", type=Path, metavar="CSV", help="a file of lines x,y (px of A)")
     points.add_argument("--points", metavar="'X,Y;...'", help="the points themselves")
     parser.add_argument(
-        "--mutual", action="store_true", help="keep what leads back to its start; grids lie over both images"
+        "--mutual", action="store_true", help="keep what leads back to its start; points of both images"
     )
     parser.add_argument("--num", type=int, help="of more matches, a sample: sure ones, spread over the scene")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (default: 0)")

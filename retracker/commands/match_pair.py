@@ -43,6 +43,7 @@ class PairTask:
 
     formats: tuple[str, ...]
     grid: int
+    corners: int | None  # None: a grid
     points: Float[Tensor, "N 2"] | None
     mutual: bool
     num: int | None
@@ -54,7 +55,13 @@ class PairTask:
         """Match, tell and write ``<stem>_matches`` and ``<stem>_warp``. Raises OSError and ValueError."""
         views = (matcher.encoder.open(paths[0]), matcher.encoder.open(paths[1]))
         found = matcher.match(
-            *paths, points=self.points, grid=self.grid, mutual=self.mutual, num=self.num, seed=self.seed
+            *paths,
+            points=self.points,
+            grid=self.grid,
+            corners=self.corners,
+            mutual=self.mutual,
+            num=self.num,
+            seed=self.seed,
         )
         say(f"{len(found)} matches of {paths[0]} in {paths[1]}")
         for path, view in zip(paths, views, strict=True):

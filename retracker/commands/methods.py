@@ -18,6 +18,7 @@ from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
 from retracker.commands.provenance import file_digest
 from retracker.inference.clip import track
+from retracker.inference.corners import corner_points
 from retracker.inference.pair import match
 from retracker.inference.two_views import grid_points
 
@@ -88,14 +89,18 @@ class RetrackerTracker(NetMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrackerMatcher(NetMethod):
-    """ReTracker as a matcher: a grid of points of image 0, found in image 1."""
+    """ReTracker as a matcher: corners or a grid of points of image 0, found in image 1."""
 
-    grid: int  # points a side
+    corners: int | None  # at most so many; null: a grid
+    grid: int  # points a side, without corners
     round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
 
     def __call__(self, image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
         asked = {} if self.round_trip is None else {"mutual": True, "round_trip_px": self.round_trip}
-        points = grid_points(image0.shape[-2], image0.shape[-1], self.grid)
+        if self.corners is None:
+            points = grid_points(image0.shape[-2], image0.shape[-1], self.grid)
+        else:
+            points = corner_points(image0, self.corners)
         with self.computing():
             found = match(self.net(), image0, image1, points, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from retracker.inference.corners import corner_points
 from retracker.inference.frames import check_inside
 from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View, as_tensor
 from retracker.inference.sampling import balanced_sample
@@ -48,6 +49,7 @@ class PairMatcher:
         image_b: ImageSource,
         points: Tensor | np.ndarray | Sequence | None = None,
         grid: int = DEFAULT_GRID,
+        corners: int | None = None,
         mutual: bool = False,
         round_trip_px: float | int = ROUND_TRIP_PX,
         num: int | None = None,
@@ -59,14 +61,15 @@ class PairMatcher:
             raise ValueError(f"round_trip_px: expected a number of px from 0 on, got {round_trip_px:g}")
         if num is not None and num < 1:
             raise ValueError(f"num: expected a positive number of matches, got {num}")
-        asked = grid_points(*first.size, grid) if points is None else as_points(points, first.size)
+        asked = _places(first, grid, corners) if points is None else as_points(points, first.size)
         forth = TwoViews(self.encoder, first, second)
         if mutual:
             back = TwoViews(self.encoder, second, first)
             found = _found_back(_matched(forth, asked), back, round_trip_px)
             if points is None:  # what b shows of the scene may be the smaller part
-                other = _found_back(_matched(back, grid_points(*second.size, grid)), forth, round_trip_px)
-                found = found.map(lambda *sides: torch.cat(sides), _turned(other, grid**2))
+                places = _places(second, grid, corners)
+                other = _found_back(_matched(back, places), forth, round_trip_px)
+                found = found.map(lambda *sides: torch.cat(sides), _turned(other, len(asked)))
         else:
             found = _matched(forth, asked)
         if num is None:
@@ -86,16 +89,19 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
     round_trip_px: float | int = ROUND_TRIP_PX,
     num: int | None = None,
     seed: int = 0,
+    corners: int | None = None,
 ) -> Matches:
     """Find points of image a in image b: the given (N, 2) in raster px, or a grid of ``grid`` points a side.
+
+    Or, where precision counts more than density, as for a relative pose, up to so many ``corners`` of it.
 
     Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes; ``image_size`` is the working size, if not
     the model's own. Only points that the model finds visible and inside image b are returned, and none whose
     surroundings, here or there, are of one colour. With ``mutual`` a point must also be found back, less than
-    ``round_trip_px`` (at the working size of image a) from where it started; and a grid is laid over both
-    images, b's points counted on from a's in ``index`` and less than that from their own start. Of more than
-    ``num`` matches a sample is returned, balanced by certainty and density (``sampling.py``), the same for
-    the same ``seed``. Raises ValueError for a point outside image a, and what ``read_image`` raises.
+    ``round_trip_px`` (at the working size of image a) from where it started; and a grid, or corners, of both
+    images are taken, b's points counted on from a's in ``index`` and less than that from their own start. Of
+    more than ``num`` matches a sample is returned, balanced by certainty and density (``sampling.py``), the
+    same for the same ``seed``. Raises ValueError for a point outside image a, and what ``read_image`` raises.
     """
     matcher = PairMatcher(model, image_size, kept_images=0)
     return matcher.match(
@@ -103,11 +109,17 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
         image_b,
         points=points,
         grid=grid,
+        corners=corners,
         mutual=mutual,
         round_trip_px=round_trip_px,
         num=num,
         seed=seed,
     )
+
+
+def _places(view: View, grid: int, corners: int | None) -> Float[Tensor, "N 2"]:
+    """The points of a view that are matched if none are given."""
+    return grid_points(*view.size, grid) if corners is None else corner_points(view.image, corners)
 
 
 def as_points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Float[Tensor, "N 2"]:

@@ -18,6 +18,7 @@ from retracker.checkpoint import resolve
 from retracker.commands.methods import RetrackerMatcher, RetrackerTracker, checkpoint_sha256
 from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
+from retracker.inference.corners import corner_points
 
 
 def chosen(kind, *overrides):
@@ -148,7 +149,7 @@ def pair():
 
 
 def test_as_a_matcher_it_finds_a_known_similarity():
-    matcher = chosen("matcher", "matcher.method.grid=12")
+    matcher = chosen("matcher", "matcher.method.corners=null", "matcher.method.grid=12")
     assert isinstance(matcher, RetrackerMatcher)
     image0, image1, matrix = pair()
     found = matcher(image0, image1)
@@ -160,7 +161,18 @@ def test_as_a_matcher_it_finds_a_known_similarity():
         assert ((everything.points0 == point) & (everything.points1 == there)).all(-1).any()
 
 
+def test_as_a_matcher_it_looks_for_corners_first():
+    matcher = chosen("matcher", "matcher.method.corners=20")
+    image0, image1, _ = pair()
+    found = matcher(image0, image1)
+    corners = corner_points(image0, 20)
+    assert 5 < len(found.points0) <= 20
+    assert all((corners == point).all(-1).any() for point in found.points0)
+
+
 def test_a_matcher_that_finds_nothing_says_so():
-    matcher = chosen("matcher", "matcher.method.grid=3", "matcher.method.round_trip=0.0")
+    matcher = chosen(
+        "matcher", "matcher.method.corners=null", "matcher.method.grid=3", "matcher.method.round_trip=0.0"
+    )
     image0, image1, _ = pair()
     assert matcher(image0, image1).points1.shape == (0, 2)

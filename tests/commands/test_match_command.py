@@ -63,6 +63,13 @@ def test_given_points_are_matched_from_the_line_or_a_file(folder):
 
 
 @pytest.mark.usefixtures("folder")
+def test_corners_are_matched_where_asked_for():
+    assert run("a.png", "b.png", "--corners", "40", "--save", "npz") == 0
+    found = np.load("out/a_b_matches.npz")["points_a"]
+    assert 0 < len(found) <= 40 and (found % 1 == 0.5).all()  # centres of pixels
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_geometry_is_told_written_and_drawn(capsys):
     assert run("a.png", "a.png", "--grid", "6", "--geometry", "homography", "--threshold", "60") == 0
     told = capsys.readouterr().out
@@ -170,7 +177,7 @@ def test_names_of_a_list_may_hold_blanks_and_results_have_names_of_their_own(tmp
         (["a.png"], "required: image_b (or --pairs)"),
         ([], "required: image_a, image_b (or --pairs)"),
         (["a.png", "b.png", "--pairs", "pairs.txt"], "--pairs: names the images itself"),
-        (["--pairs", "pairs.txt", "--points", "1,2"], "--pairs: matches grids of points"),
+        (["--pairs", "pairs.txt", "--points", "1,2"], "--pairs: matches grids or corners"),
         (["--pairs", "nowhere.txt"], "nowhere.txt: no such file"),
         (["--pairs", "blank.txt"], "blank.txt: holds no pairs, expected lines of two images: A B"),
         (["--pairs", "a.png"], "a.png: is not a text file of pairs"),
@@ -180,6 +187,7 @@ def test_names_of_a_list_may_hold_blanks_and_results_have_names_of_their_own(tmp
         (["a.png", "b.png", "--points", ";"], '--points: expected "x,y;x,y;..."'),
         (["a.png", "b.png", "--points", "1,2", "--grid", "3"], "not allowed with"),
         (["a.png", "b.png", "--queries", "txy.csv"], "txy.csv, line 1: expected two numbers x,y"),
+        (["a.png", "b.png", "--corners", "0"], "--corners: expected a positive number, got 0"),
         (["a.png", "b.png", "--num", "0"], "--num: expected a positive number, got 0"),
         (
             ["a.png", "b.png", "--warp", "--warp-grid", "-1"],

@@ -9,6 +9,7 @@ import torch
 
 import retracker
 from retracker.inference import image_encoder
+from retracker.inference.corners import corner_points
 from retracker.inference.image_encoder import ImageEncoder, textured
 from retracker.inference.pair import PairMatcher, match
 from retracker.inference.sampling import balanced_sample, densities
@@ -140,6 +141,31 @@ def test_images_smaller_than_a_few_cells_can_be_matched(bold, sample, size):
 
 
 # Nothing to see
+
+
+def test_corners_are_the_corners_of_what_is_drawn_strongest_first():
+    image = torch.zeros(3, 60, 80, dtype=torch.uint8)
+    image[:, 20:40, 30:60] = 255
+    found = corner_points(image, 10)
+    # Corners of the rectangle in raster px; a response peaks within a pixel of each.
+    true = torch.tensor([[30.0, 20.0], [60.0, 20.0], [30.0, 40.0], [60.0, 40.0]])
+    assert len(found) == 4 and torch.cdist(found, true).min(dim=1).values.max() < 1.5
+    assert torch.equal(corner_points(image, 2), found[:2])
+    assert corner_points(torch.full((3, 60, 80), 9, dtype=torch.uint8), 10).shape == (0, 2)
+    with pytest.raises(ValueError, match="corners: expected a positive number, got 0"):
+        corner_points(image, 0)
+
+
+def test_corners_are_matched_in_place_of_a_grid(bold, sample):
+    a, b = sample.video[0], sample.video[3]
+    found = match(bold, a, b, corners=30)
+    corners = corner_points(a, 30)
+    assert len(found) and torch.equal(found.points_a, corners[found.index])
+    both = match(bold, a, b, corners=30, mutual=True, round_trip_px=1e3)
+    ours = both.index < len(corners)
+    assert torch.equal(both.points_a[ours], corners[both.index[ours]])
+    assert torch.equal(both.points_b[~ours], corner_points(b, 30)[both.index[~ours] - len(corners)])
+    assert not len(match(bold, torch.full((3, 64, 64), 128, dtype=torch.uint8), b, corners=30))
 
 
 def test_an_image_of_one_colour_has_no_matches(bold, sample):
