@@ -17,6 +17,7 @@ from retracker.geometry.coords import rescale
 from retracker.inference.frames import SHORTEST_PX
 from retracker.inference.image_encoder import EncodedView, ImageEncoder, View
 from retracker.inference.slots import GROUP_SIZE
+from retracker.models.tracker import probability
 from retracker.types import TensorStruct, TrackState
 
 ALIKE = 1.1  # sizes that differ by no more are one
@@ -118,7 +119,8 @@ def _find_group(net: nn.Module, first: EncodedView, way: Way, xy: Float[Tensor, 
     if way.moved:
         state = _moved(state, first.small, way.encoded.small)
     frame, _ = net.step(way.encoded.features, state, start, torch.zeros_like(born))
-    answer = Found(xy=frame.xy[0].float(), matched=frame.visible[0], confidence=frame.confidence[0].float())
+    matched = probability(frame.refined[-1]) > min(net.match_threshold, net.visible_threshold)
+    answer = Found(xy=frame.xy[0].float(), matched=matched[0], confidence=frame.confidence[0].float())
     return answer.map(lambda x: x.cpu()[: len(xy)])
 
 

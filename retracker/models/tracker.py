@@ -45,12 +45,15 @@ class ReTracker(nn.Module):
         detach_after: int,
         confidence_scale: float | int = 1.0,
         confidence_shift: float | int = 0.0,
+        match_threshold: float = 0.2,
     ) -> None:
         super().__init__()
         self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
         self.choice, self.refiner, self.memory = choice, refiner, memory
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
         self.visible_threshold = visible_threshold
+        # Between two images less will do: matches are checked there and back, and by geometry.
+        self.match_threshold = match_threshold
         # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
         self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all

@@ -156,6 +156,16 @@ def test_corners_are_the_corners_of_what_is_drawn_strongest_first():
         corner_points(image, 0)
 
 
+def test_matching_is_content_with_less_than_tracking(model, sample):
+    a, b = sample.video[0], sample.video[3]
+    model.visible_threshold, model.match_threshold = 2.0, -1.0
+    assert len(match(model, a, b, grid=4)) > 0
+    model.match_threshold = 2.0
+    assert len(match(model, a, b, grid=4)) == 0
+    model.visible_threshold = -1.0
+    assert len(match(model, a, b, grid=4)) > 0
+
+
 def test_corners_are_matched_in_place_of_a_grid(bold, sample):
     a, b = sample.video[0], sample.video[3]
     found = match(bold, a, b, corners=30)
