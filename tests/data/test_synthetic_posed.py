@@ -98,9 +98,8 @@ def test_no_training_of_matching_renders_photographs_that_are_held_out(experimen
     shown = set()
     monkeypatch.setattr(textures, "_photograph", lambda _size, photographs, _dice: shown.update(photographs))
     for part in rendered:
-        monkeypatch.setattr(textures, "PHOTO_SHARE", 1.0)
         with pytest.raises(AttributeError):  # the first picture is None
-            instantiate(part, length=1, num_frames=2, size=32)[0]
+            instantiate(part, length=1, num_frames=2, size=32, photo_share=1.0)[0]
     assert rendered and shown and not shown & set(HELD_OUT)
 
 
