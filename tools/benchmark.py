@@ -139,7 +139,10 @@ def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, 
 
 def standings(net: nn.Module, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Frames per second of everybody in the usual settings: medians of runs that take turns."""
-    found = {}
+    found, peer = {}, None
+    if arguments.cotracker is not None:
+        folder = str(arguments.cotracker)
+        peer = cotracker("cotracker3_online", folder, "local", UNTRAINED, TOGETHER, "cpu")
     for (height, width), num in USUAL:
         video, xy = scene(arguments.frames, (height, width), num)
         queries = torch.cat([torch.zeros(num, 1), xy], dim=1)
@@ -148,11 +151,8 @@ def standings(net: nn.Module, arguments: argparse.Namespace) -> dict[str, dict[s
         if whole != net.image_size:
             ways["ReTracker, full size"] = lambda v=video, p=xy, s=whole: exhaust(follow(net, v, p, s))
         ways["Lucas-Kanade"] = lambda v=video, q=queries: lucas_kanade(v, q, PLAIN)
-        if arguments.cotracker is not None:
-            peer = cotracker(
-                "cotracker3_online", str(arguments.cotracker), "local", UNTRAINED, TOGETHER, "cpu"
-            )
-            ways["CoTracker3 online"] = lambda v=video, q=queries, track=peer: track(v, q)
+        if peer is not None:
+            ways["CoTracker3 online"] = lambda v=video, q=queries: peer(v, q)
         exhaust(follow(net, video[:WARM_UP], xy))
         times = {who: [] for who in ways}
         for _ in range(arguments.repeats):

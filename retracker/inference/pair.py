@@ -95,13 +95,14 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
 
     Or, where precision counts more than density, as for a relative pose, up to so many ``corners`` of it.
 
-    Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes; ``image_size`` is the working size, if not
-    the model's own. Only points that the model finds visible and inside image b are returned, and none whose
-    surroundings, here or there, are of one colour. With ``mutual`` a point must also be found back, less than
-    ``round_trip_px`` (at the working size of image a) from where it started; and a grid, or corners, of both
-    images are taken, b's points counted on from a's in ``index`` and less than that from their own start. Of
-    more than ``num`` matches a sample is returned, balanced by certainty and density (``sampling.py``), the
-    same for the same ``seed``. Raises ValueError for a point outside image a, and what ``read_image`` raises.
+    Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes; ``image_size`` is the working size, if
+    not the model's own. Only points that the model finds (``match_threshold``) inside image b are returned,
+    none whose surroundings, here or there, are of one colour. With ``mutual`` a point must also be found
+    back, less than ``round_trip_px`` (at the working size of image a) from where it started; and a grid, or
+    corners, of both images are taken, b's points counted on from a's in ``index`` and less than that from
+    their own start. Of more than ``num`` matches a sample is returned, balanced by certainty and density
+    (``sampling.py``), the same for the same ``seed``. Raises ValueError for a point outside image a, and
+    what ``read_image`` raises.
     """
     matcher = PairMatcher(model, image_size, kept_images=0)
     return matcher.match(

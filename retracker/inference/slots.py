@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from retracker.types import FeaturePyramid, TensorStruct, TrackState
 
-GROUP_SIZE = (
-    104  # points the network sees at once: users ask for hundreds, and empty slots cost as much as others
-)
+GROUP_SIZE = 104  # points the network sees at once: users ask for hundreds, and empty slots cost as much
 
 
 @dataclass(frozen=True, kw_only=True)
