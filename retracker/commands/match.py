@@ -84,6 +84,7 @@ def _task(arguments: argparse.Namespace) -> PairTask:
         corners=arguments.corners,
         points=_points(arguments),
         mutual=arguments.mutual,
+        subpixel=not arguments.no_subpixel,
         num=arguments.num,
         seed=arguments.seed,
         geometry=_geometry(arguments),
@@ -142,6 +143,9 @@ def _parser() -> OneLineParser:
     points.add_argument("--points", metavar="'X,Y;...'", help="the points themselves")
     parser.add_argument(
         "--mutual", action="store_true", help="keep what leads back to its start; points of both images"
+    )
+    parser.add_argument(
+        "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
     )
     parser.add_argument("--num", type=int, help="of more matches, a sample: sure ones, spread over the scene")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (default: 0)")

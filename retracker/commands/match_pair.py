@@ -46,6 +46,7 @@ class PairTask:
     corners: int | None  # None: a grid
     points: Float[Tensor, "N 2"] | None
     mutual: bool
+    subpixel: bool
     num: int | None
     seed: int
     geometry: GeometryQuestion | None
@@ -60,6 +61,7 @@ class PairTask:
             grid=self.grid,
             corners=self.corners,
             mutual=self.mutual,
+            subpixel=self.subpixel,
             num=self.num,
             seed=self.seed,
         )

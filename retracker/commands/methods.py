@@ -89,21 +89,34 @@ class RetrackerTracker(NetMethod):
 
 @dataclass(frozen=True, kw_only=True)
 class RetrackerMatcher(NetMethod):
-    """ReTracker as a matcher: corners or a grid of points of image 0, found in image 1."""
+    """ReTracker as a matcher: corners or a grid of points of image 0, found in image 1, and the other way."""
 
     corners: int | None  # at most so many; null: a grid
     grid: int  # points a side, without corners
     round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
+    both: bool  # also points of image 1, found in image 0: twice the time
+    subpixel: bool  # positions moved to where grey values fit best
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.both and self.round_trip is None:
+            raise ValueError("both: points of both images are matched only there and back: give a round_trip")
 
     def __call__(self, image0: UInt8[Tensor, "3 H0 W0"], image1: UInt8[Tensor, "3 H1 W1"]) -> Matched:
         asked = {} if self.round_trip is None else {"mutual": True, "round_trip_px": self.round_trip}
-        if self.corners is None:
-            points = grid_points(image0.shape[-2], image0.shape[-1], self.grid)
+        if self.both:
+            asked |= {"corners": self.corners, "grid": self.grid}
         else:
-            points = corner_points(image0, self.corners)
+            asked |= {"points": self._places(image0)}
+        asked["subpixel"] = self.subpixel
         with self.computing():
-            found = match(self.net(), image0, image1, points, image_size=self.image_size, **asked)
+            found = match(self.net(), image0, image1, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)
+
+    def _places(self, image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "N 2"]:
+        if self.corners is None:
+            return grid_points(image.shape[-2], image.shape[-1], self.grid)
+        return corner_points(image, self.corners)
 
 
 def checkpoint_sha256(ckpt: str) -> str:

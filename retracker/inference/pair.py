@@ -54,6 +54,7 @@ class PairMatcher:
         round_trip_px: float | int = ROUND_TRIP_PX,
         num: int | None = None,
         seed: int = 0,
+        subpixel: bool = True,
     ) -> Matches:
         """As ``retracker.match`` does."""
         first, second = self.encoder.open(image_a), self.encoder.open(image_b)
@@ -62,16 +63,16 @@ class PairMatcher:
         if num is not None and num < 1:
             raise ValueError(f"num: expected a positive number of matches, got {num}")
         asked = _places(first, grid, corners) if points is None else as_points(points, first.size)
-        forth = TwoViews(self.encoder, first, second)
+        forth, sharp = TwoViews(self.encoder, first, second), _sharpened if subpixel else _as_it_is
         if mutual:
             back = TwoViews(self.encoder, second, first)
-            found = _found_back(_matched(forth, asked), back, round_trip_px)
+            found = sharp(_found_back(_matched(forth, asked), back, round_trip_px), forth)
             if points is None:  # what b shows of the scene may be the smaller part
                 places = _places(second, grid, corners)
-                other = _found_back(_matched(back, places), forth, round_trip_px)
+                other = sharp(_found_back(_matched(back, places), forth, round_trip_px), back)
                 found = found.map(lambda *sides: torch.cat(sides), _turned(other, len(asked)))
         else:
-            found = _matched(forth, asked)
+            found = sharp(_matched(forth, asked), forth)
         if num is None:
             return found
         ends = (found.points_a / _wh(first), found.points_b / _wh(second))
@@ -90,6 +91,7 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
     num: int | None = None,
     seed: int = 0,
     corners: int | None = None,
+    subpixel: bool = True,
 ) -> Matches:
     """Find points of image a in image b: the given (N, 2) in raster px, or a grid of ``grid`` points a side.
 
@@ -101,8 +103,9 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
     back, less than ``round_trip_px`` (at the working size of image a) from where it started; and a grid, or
     corners, of both images are taken, b's points counted on from a's in ``index`` and less than that from
     their own start. Of more than ``num`` matches a sample is returned, balanced by certainty and density
-    (``sampling.py``), the same for the same ``seed``. Raises ValueError for a point outside image a, and
-    what ``read_image`` raises.
+    (``sampling.py``), the same for the same ``seed``. With ``subpixel`` the ends found are moved to where
+    the grey values around them fit best (``subpixel.py``), at full resolution. Raises ValueError for a point
+    outside image a, and what ``read_image`` raises.
     """
     matcher = PairMatcher(model, image_size, kept_images=0)
     return matcher.match(
@@ -115,6 +118,7 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
         round_trip_px=round_trip_px,
         num=num,
         seed=seed,
+        subpixel=subpixel,
     )
 
 
@@ -146,6 +150,16 @@ def _found_back(matches: Matches, back: TwoViews, round_trip_px: float | int) ->
     found = back.find(matches.points_b)
     apart = back.at_working_size(found.xy - matches.points_a).norm(dim=-1)
     return matches[found.matched & (apart < round_trip_px)]
+
+
+def _sharpened(matches: Matches, way: TwoViews) -> Matches:
+    """With their second ends where the images themselves say."""
+    return replace(matches, points_b=way.sharpen(matches.points_a, matches.points_b))
+
+
+def _as_it_is(matches: Matches, way: TwoViews) -> Matches:
+    del way
+    return matches
 
 
 def _turned(matches: Matches, first_index: int) -> Matches:

@@ -17,6 +17,7 @@ from retracker.geometry.coords import rescale
 from retracker.inference.frames import SHORTEST_PX
 from retracker.inference.image_encoder import EncodedView, ImageEncoder, View
 from retracker.inference.slots import GROUP_SIZE
+from retracker.inference.subpixel import sharpen
 from retracker.models.tracker import probability
 from retracker.types import TensorStruct, TrackState
 
@@ -48,6 +49,7 @@ class TwoViews:
     def __init__(self, encoder: ImageEncoder, first: View, second: View) -> None:
         self.net = encoder.model
         self.sizes = second.size, encoder.own_size(second)
+        self.images = first.image, second.image
         self.first = encoder.encode(first, encoder.own_size(first))
         ways = [
             Way(encoded=encoder.encode(second, small), moved=moved)
@@ -63,6 +65,13 @@ class TwoViews:
     def at_working_size(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
         """Positions or steps in the second view (px), in px of the working size that it has by itself."""
         return rescale(xy, *self.sizes)
+
+    def sharpen(self, xy: Float[Tensor, "N 2"], there: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+        """Move what ``find`` said of points, ``there``, to where their surroundings lie: ``subpixel.py``."""
+        laid = sharpen(self.images, (xy, there), (self.first.small, self.way.encoded.small))
+        height, width = self.sizes[0]
+        inside = ((laid.xy >= 0) & (laid.xy <= laid.xy.new_tensor([width, height]))).all(-1)
+        return torch.where(inside[:, None], laid.xy, there)
 
     def _sureness(self, way: Way) -> float:
         found = self._find(grid_points(*self.first.small, PROBES), way)

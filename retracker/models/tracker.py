@@ -6,6 +6,7 @@ other, and no frame sees the future.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -26,6 +27,7 @@ from retracker.types import (
     where,
 )
 
+MOST_GRAPHS = 64  # of one function, for different sizes, dtypes and modes
 SURE = 10.0  # logit: what is known of a point in the frame in which it is given
 
 
@@ -57,6 +59,17 @@ class ReTracker(nn.Module):
         # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
         self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
+
+    def compile(self, **options: Any) -> None:
+        """``torch.compile`` of the parts: the backbone, matching, and an iteration of each level.
+
+        A minute or two when first called, later a quarter less time per frame on a CPU. Not the whole of
+        ``forward``: it would be unrolled into one graph for every number of frames.
+        """
+        limit = torch._dynamo.config.recompile_limit  # beyond it, new sizes silently run uncompiled
+        torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
+        for part in (self.backbone, self.coarse, *self.refiner.levels):
+            part.compile(**options)
 
     def forward(
         self,

@@ -149,7 +149,9 @@ def pair():
 
 
 def test_as_a_matcher_it_finds_a_known_similarity():
-    matcher = chosen("matcher", "matcher.method.corners=null", "matcher.method.grid=12")
+    matcher = chosen(
+        "matcher", "matcher.method.corners=null", "matcher.method.grid=12", "matcher.method.both=false"
+    )
     assert isinstance(matcher, RetrackerMatcher)
     image0, image1, matrix = pair()
     found = matcher(image0, image1)
@@ -161,13 +163,25 @@ def test_as_a_matcher_it_finds_a_known_similarity():
         assert ((everything.points0 == point) & (everything.points1 == there)).all(-1).any()
 
 
-def test_as_a_matcher_it_looks_for_corners_first():
+def test_as_a_matcher_it_looks_for_corners_of_both_images():
     matcher = chosen("matcher", "matcher.method.corners=20")
-    image0, image1, _ = pair()
-    found = matcher(image0, image1)
+    image0, image1, matrix = pair()
+    of_one = replace(matcher, both=False)(image0, image1)
     corners = corner_points(image0, 20)
-    assert 5 < len(found.points0) <= 20
-    assert all((corners == point).all(-1).any() for point in found.points0)
+    assert 5 < len(of_one.points0) <= 20
+    assert all((corners == point).all(-1).any() for point in of_one.points0)
+    of_both, count = matcher(image0, image1), len(of_one.points0)
+    assert torch.equal(of_both.points0[:count], of_one.points0)
+    corners = corner_points(image1, 20)
+    assert 5 < len(of_both.points1) - count <= 20
+    assert all((corners == point).all(-1).any() for point in of_both.points1[count:])
+    truth = of_both.points0.double() @ matrix[:, :2].T + matrix[:, 2]
+    assert (of_both.points1 - truth).norm(dim=-1)[count:].median() < 1.5
+
+
+def test_points_of_both_images_need_a_way_back():
+    with pytest.raises(InstantiationException, match="both: points of both images"):
+        chosen("matcher", "matcher.method.round_trip=null")
 
 
 def test_a_matcher_that_finds_nothing_says_so():

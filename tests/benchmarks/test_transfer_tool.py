@@ -49,7 +49,7 @@ def test_a_point_that_leaves_the_frame_is_not_kept():
 
 def test_staying_survives_and_moves_nowhere():
     scores = TOOL.cycle(stay, torch.zeros(4, 3, 48, 64, dtype=torch.uint8), POINTS).scores()
-    assert scores == {"survived %": 100, "kept %": 100, "cycle error px": 0, "moved px": 0}
+    assert scores == {"survived %": 100, "kept %": 100, "cycle error px": 0, "of all px": 0, "moved px": 0}
 
 
 def test_a_disparity_map_is_read_at_the_pixel_and_says_where_it_knows_nothing():

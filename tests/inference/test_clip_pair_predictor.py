@@ -155,7 +155,7 @@ def test_images_of_two_sizes_can_be_matched(model, sample):
 
 
 def test_hidden_points_are_no_matches(model, sample):
-    model.visible_threshold = 2.0
+    model.match_threshold = model.visible_threshold = 2.0
     matches = match(model, sample.video[0], sample.video[1], grid=6)
     assert len(matches.points_a) == len(matches.points_b) == len(matches.confidence) == 0
 

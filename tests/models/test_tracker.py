@@ -230,3 +230,24 @@ def test_a_wrong_field_is_refused_by_name(batch):
         Queries(xy=torch.zeros(2, 6, 3), frame=torch.zeros(2, 6, dtype=torch.long))
     with pytest.raises(TypeCheckError, match="'tracks'"):
         replace(batch, tracks=batch.tracks[:, :2])
+
+
+def test_compiled_parts_answer_and_learn_as_they_do_uncompiled(moved, batch, noise):
+    """Graphs only, so that no C++ compiler is needed: what Inductor makes of a graph is PyTorch's own."""
+
+    def answer_and_gradients():
+        moved.zero_grad()
+        found = moved(batch.video, batch.queries, noise=noise)
+        (found.tracks.mean() + found.frames[-1].cells.square().mean()).backward()
+        gradients = {name: p.grad.clone() for name, p in moved.named_parameters() if p.grad is not None}
+        return found.tracks.detach(), gradients
+
+    names = set(moved.state_dict())
+    tracks, gradients = answer_and_gradients()
+    graphs = []
+    moved.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)
+    compiled_tracks, compiled_gradients = answer_and_gradients()
+    assert len(graphs) >= 1 + len(moved.refiner.levels)  # each of the parts has one of its own
+    assert set(moved.state_dict()) == names  # checkpoints know nothing of it
+    torch.testing.assert_close(compiled_tracks, tracks)
+    torch.testing.assert_close(compiled_gradients, gradients)
