@@ -70,6 +70,7 @@ class RetrackerTracker(NetMethod):
     """ReTracker as a tracker."""
 
     points_at_once: int | None  # more are tracked one batch after the other: the same answer in less memory
+    subpixel: bool  # positions moved to where grey values fit best
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +80,10 @@ class RetrackerTracker(NetMethod):
     def __call__(self, video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Tracked:
         net, batches = self.net(), queries.split(self.points_at_once or max(1, len(queries)))
         with self.computing():
-            found = [track(net, video, batch, image_size=self.image_size) for batch in batches]
+            found = [
+                track(net, video, batch, image_size=self.image_size, subpixel=self.subpixel)
+                for batch in batches
+            ]
         return Tracked(
             tracks=torch.cat([part.tracks for part in found], dim=1),
             visible=torch.cat([part.visible for part in found], dim=1),

@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
             queries,
             backward=arguments.backward,
             image_size=arguments.image_size,
+            subpixel=not arguments.no_subpixel,
             progress=progress,
             max_frames=arguments.max_frames,
         )
@@ -71,6 +72,9 @@ def _parser() -> OneLineParser:
     points.add_argument("--grid", type=int, help=f"points a side (default: {DEFAULT_GRID})")
     parser.add_argument("--grid-frame", type=int, default=0, help="the frame a grid is born in (default: 0)")
     parser.add_argument("--backward", action="store_true", help="also follow points back from their query")
+    parser.add_argument(
+        "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
+    )
     parser.add_argument("--max-frames", type=int, help="stop after this many frames")
     add_common_arguments(parser, FORMATS, default="npz,mp4")
     return parser

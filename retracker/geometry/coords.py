@@ -27,6 +27,19 @@ def sample_image(image: Float[Tensor, "B C H W"], xy: Float[Tensor, "B N 2"]) ->
     return sample(FeatureLevel(map=image, stride=1.0, offset=0.5), xy)
 
 
+def sample_laid(
+    image: Float[Tensor, "1 C H W"],
+    xy: Float[Tensor, "N 2"],
+    affine: Float[Tensor, "N 2 2"],
+    offsets: Float[Tensor, "P 2"],
+) -> Float[Tensor, "C N P"]:
+    """Bilinearly read patches of an image, each laid by an affine map: at ``xy + affine @ offset`` (px)."""
+    scale = 2 / xy.new_tensor([image.shape[-1], image.shape[-2]])
+    steps = offsets.expand(len(xy), -1, -1)
+    grid = torch.baddbmm((scale * xy - 1)[:, None], steps, (scale[:, None] * affine).mT)
+    return F.grid_sample(image, grid[None], padding_mode="border", align_corners=False)[0]
+
+
 def patch_offsets(radius: int, device: torch.device) -> Float[Tensor, "P 2"]:
     """The (x, y) offsets, in cells and row by row, of a square patch of ``2 * radius + 1`` cells a side."""
     steps = torch.arange(-radius, radius + 1, device=device, dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class TrackResult(TensorStruct):
     fps: float | None = None  # if the video came from a file
 
 
-def track(
+def track(  # noqa: PLR0913 -- what is tracked (3), how (3), how much of it and who is told (2)
     model: nn.Module,
     video: UInt8[Tensor, "T 3 H W"] | str | Path,
     queries: Tensor | np.ndarray | Sequence,
@@ -41,14 +42,16 @@ def track(
     image_size: int | None = None,
     progress: Progress | None = None,
     max_frames: int | None = None,
+    subpixel: bool = True,
 ) -> TrackResult:
     """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video: a tensor or a file.
 
     A file is decoded as it is tracked, in constant memory. ``backward`` also follows each point from its
     query back to the start; the frames up to the last query are then kept in memory, at the network's
     working size. Without it, the frames before a query hold its own position, hidden, with confidence 0.
-    Raises ValueError for a query that is not finite, outside the frame or after the end, and what
-    ``iterate_video`` raises.
+    With ``subpixel`` what is said of visible points is moved to where the grey values around them, as they
+    were at birth, fit best (``subpixel.py``). Raises ValueError for a query that is not finite, outside the
+    frame or after the end, and what ``iterate_video`` raises.
     """
     asked = parse_queries(queries)
     frames, fps = _open(video, asked, max_frames)
@@ -63,10 +66,11 @@ def track(
         prepared = _prepare(chain([first], frames), size, small, _device(model))
         num_kept = int(asked.frame.max()) + 1 if backward and len(asked.xy) else 0
         kept = [frame.cpu() for frame in islice(prepared, num_kept)]
-        found = _follow(model, chain(kept, prepared), local, progress)
+        slots = partial(Slots, model, GROUP_SIZE, subpixel=subpixel)
+        found = _follow(slots, chain(kept, prepared), local, progress)
         _check_end(asked, len(found.tracks))
         if kept:
-            found = _extend_backward(model, kept, local, found, progress)
+            found = _extend_backward(slots, kept, local, found, progress)
     tracks = rescale(found.tracks, small, size).clone()
     tracks[asked.frame, torch.arange(len(asked.xy))] = asked.xy  # to the bit, whatever resizing rounds
     # Clones made outside of inference mode are ordinary tensors, which users may write into.
@@ -126,9 +130,12 @@ def _prepare(
         yield resize(frame.to(device), small)
 
 
-def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress: Progress | None) -> _Rows:
+def _follow(
+    make_slots: Callable[[], Slots], frames: Iterable[Tensor], local: Queries, progress: Progress | None
+) -> _Rows:
     """Track through frames of the working size, queries in px of that size."""
-    slots, blocks, device, done = Slots(model, GROUP_SIZE), [], _device(model), 0
+    slots, blocks, done = make_slots(), [], 0
+    device = _device(slots.net)
     waiting = _Rows(
         tracks=local.xy[None],
         visible=torch.zeros_like(local.frame, dtype=torch.bool)[None],
@@ -140,7 +147,8 @@ def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress
         if t % BLOCK == 0:
             blocks.append(waiting.map(lambda x: x.expand(BLOCK, *x.shape[1:]).clone()))
         if len(slots):  # else nobody is born yet, and nothing need be looked at
-            found, block, row = slots.step(model.encode(frame.to(device)[None])), blocks[-1], t % BLOCK
+            frame = frame.to(device)
+            found, block, row = slots.step(slots.net.encode(frame[None]), frame), blocks[-1], t % BLOCK
             block.tracks[row, found.ids] = found.tracks
             block.visible[row, found.ids] = found.visible
             block.confidence[row, found.ids] = found.confidence
@@ -151,12 +159,16 @@ def _follow(model: nn.Module, frames: Iterable[Tensor], local: Queries, progress
 
 
 def _extend_backward(
-    model: nn.Module, frames: list[Tensor], local: Queries, found: _Rows, progress: Progress | None
+    make_slots: Callable[[], Slots],
+    frames: list[Tensor],
+    local: Queries,
+    found: _Rows,
+    progress: Progress | None,
 ) -> _Rows:
     """Fill the frames before each query by tracking back through ``frames``, those up to the last query."""
     last = len(frames) - 1
     mirrored = replace(local, frame=last - local.frame)
-    past = _follow(model, frames[::-1], mirrored, progress).map(lambda x: x.flip(0))
+    past = _follow(make_slots, frames[::-1], mirrored, progress).map(lambda x: x.flip(0))
     before = torch.arange(last + 1)[:, None] < local.frame
     start = where(before, past, found.map(lambda x: x[: last + 1]))
     return start.map(lambda a, b: torch.cat([a, b[last + 1 :]]), found)

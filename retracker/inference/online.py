@@ -19,17 +19,24 @@ class OnlineTracker:
     Positions are (x, y) raster pixels of the frames as given; inside, frames are resized to the network's
     working size (``image_size ** 2`` pixels, aspect kept). Points live in groups of ``group_size`` slots,
     always full as far as the network can tell, so that a track does not depend on which others there are.
-    Results are on the CPU.
+    Results are on the CPU. With ``subpixel`` what is returned of visible points is moved to where the grey
+    values around them, as they were at birth, fit best (``subpixel.py``).
     """
 
-    def __init__(self, model: nn.Module, image_size: int | None = None, group_size: int = GROUP_SIZE) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        image_size: int | None = None,
+        group_size: int = GROUP_SIZE,
+        subpixel: bool = True,
+    ) -> None:
         self.model, self.image_size = model, image_size or model.image_size
-        self.group_size = group_size
+        self.group_size, self.subpixel = group_size, subpixel
         self.reset()
 
     def reset(self) -> None:
         """Forget all points and the size of the frames; ids start from 0 again."""
-        self._slots = Slots(self.model, self.group_size)
+        self._slots = Slots(self.model, self.group_size, subpixel=self.subpixel)
         self._size: tuple[int, int] | None = None  # (height, width) of the frames
         self._next_id = 0
         self._born: dict[int, Tensor] = {}  # id -> its query, until the frame it is born in
@@ -84,10 +91,11 @@ class OnlineTracker:
     def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
         small = working_size(*size, self.image_size)
         device = next(self.model.parameters()).device
-        features = self.model.encode(resize(frame.to(device), small)[None])
+        frame = resize(frame.to(device), small)
+        features = self.model.encode(frame[None])
         for key, xy in self._born.items():
             self._slots.add(key, tuple(rescale(xy, size, small).tolist()))
-        found = self._slots.step(features)
+        found = self._slots.step(features, frame)
         tracks = rescale(found.tracks, small, size)
         for row in torch.isin(found.ids, torch.tensor(list(self._born)).long()).nonzero()[:, 0].tolist():
             tracks[row] = self._born[int(found.ids[row])]  # to the bit, whatever resizing rounds

@@ -7,11 +7,13 @@ round differently for different sizes, and a point's track must not depend on it
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from retracker.types import FeaturePyramid, TensorStruct, TrackState
+from retracker.inference.subpixel import Laid, Patches, cut_patches, lay, slopes
+from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
+TRACK_ROUNDS = 6  # steps of sharpening: a frame's worth of time for a tenth of a pixel would be too much
 GROUP_SIZE = 104  # points the network sees at once: users ask for hundreds, and empty slots cost as much
 
 
@@ -32,23 +34,49 @@ class Group:
         self.ids: list[int | None] = [None] * size
         self.births: dict[int, tuple[float, float]] = {}  # slot -> where its point starts in the next frame
         self.state: TrackState | None = None
+        self.patches: Patches | None = None  # around each point where it was born
 
-    def step(self, net: nn.Module, features: FeaturePyramid) -> FrameTracks:
-        """Advance by one frame; returns the points of the slots that are taken, slot by slot."""
+    def step(
+        self, net: nn.Module, features: FeaturePyramid, image: Float[Tensor, "1 3 h w"] | None
+    ) -> FrameTracks:
+        """Advance by one frame; returns the points of the slots that are taken, slot by slot.
+
+        With the frame's ``slopes`` their positions are sharpened, in what is returned: the network's state
+        knows nothing of it.
+        """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
         born = torch.zeros(1, len(self.ids), dtype=torch.bool)
         for slot, start in self.births.items():
             xy[0, slot], born[0, slot] = torch.tensor(start), True
-        frame, self.state = net.step(features, self.state, xy.to(device), born.to(device))
+        xy, born = xy.to(device), born.to(device)
+        frame, self.state = net.step(features, self.state, xy, born)
+        tracks = frame.xy[0].float()
+        if image is not None:
+            self._cut(image, xy[0], born[0])
+            tracks = self._sharpened(image, tracks, frame.visible[0] & ~born[0])
         self.births = {}
         taken = [slot for slot, key in enumerate(self.ids) if key is not None]
         return FrameTracks(
-            tracks=frame.xy[0].float().cpu()[taken],
+            tracks=tracks.cpu()[taken],
             visible=frame.visible[0].cpu()[taken],
             confidence=frame.confidence[0].float().cpu()[taken],
             ids=torch.tensor([self.ids[slot] for slot in taken]),
         )
+
+    def _cut(self, image: Tensor, xy: Float[Tensor, "G 2"], born: Bool[Tensor, " G"]) -> None:
+        if self.patches is None:
+            self.patches = cut_patches(image, xy)
+        elif self.births:
+            self.patches = where(born, cut_patches(image, xy), self.patches)
+
+    def _sharpened(
+        self, image: Tensor, xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]
+    ) -> Float[Tensor, "G 2"]:
+        """Each point that is seen where its patch fits best, starting unturned: turns of the past mislead."""
+        start = Laid(xy=xy, affine=torch.eye(2, device=xy.device).expand(len(xy), 2, 2), better=seen)
+        laid = lay(self.patches, image, start, TRACK_ROUNDS)
+        return torch.where((seen & laid.better)[:, None], laid.xy, xy)
 
     def free(self, slot: int) -> None:
         self.ids[slot] = None
@@ -58,8 +86,8 @@ class Group:
 class Slots:
     """The groups of a stream; more are opened when all slots are taken, and empty ones are closed."""
 
-    def __init__(self, net: nn.Module, group_size: int) -> None:
-        self.net, self.group_size = net, group_size
+    def __init__(self, net: nn.Module, group_size: int, *, subpixel: bool) -> None:
+        self.net, self.group_size, self.subpixel = net, group_size, subpixel
         self._groups: list[Group] = []
         self._place: dict[int, tuple[Group, int]] = {}  # id -> its group and slot
 
@@ -85,9 +113,10 @@ class Slots:
         if all(key is None for key in group.ids):
             self._groups.remove(group)
 
-    def step(self, features: FeaturePyramid) -> FrameTracks:
-        """Find every point in one encoded frame."""
-        found = [group.step(self.net, features) for group in self._groups]
+    def step(self, features: FeaturePyramid, frame: UInt8[Tensor, "3 h w"]) -> FrameTracks:
+        """Find every point in one frame, encoded and as it is, both at the working size."""
+        image = slopes(frame) if self.subpixel and self._groups else None
+        found = [group.step(self.net, features, image) for group in self._groups]
         if not found:
             return nobody()
         together = found[0].map(lambda *parts: torch.cat(parts), *found[1:])
@@ -103,8 +132,9 @@ class Slots:
             return x
 
         for group in self._groups:
-            if group.state is not None:
-                group.state.map(weigh)
+            for held in (group.state, group.patches):
+                if held is not None:
+                    held.map(weigh)
         return sum(sizes)
 
 

@@ -6,19 +6,22 @@ other image by the affine map, and the gain and offset of its grey values, that 
 full resolution. Each match is treated by itself; one that does not come to lie better stays where it was.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from math import log2
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from retracker.geometry.coords import patch_offsets, rescale, sample_image
+from retracker.geometry.coords import patch_offsets, rescale, sample_laid
 from retracker.inference.frames import resize
-from retracker.inference.slots import GROUP_SIZE
 from retracker.types import TensorStruct
 
+TOGETHER = 104  # matches that are treated at once: always as many
 RADIUS = 11  # px: patches are 23 x 23
 SPREAD = 6.5  # px, deviation of the Gaussian by which a patch's pixels count
 BLUR = 0.6  # px, deviation: differences of neighbouring pixels become slopes
@@ -28,10 +31,12 @@ LONGEST_STEP = 1.0  # px
 LARGEST_TURN = 0.3  # change of the affine map's entries in one step
 FARTHEST = 3.5  # px of one size: what moves farther has found something else
 LEAST_ALIKE = 0.6  # correlation of the patches in the end
+LEAST_GAIN = 0.05  # of the grey values: below that nothing is told of the slopes
 DETERMINANTS = (0.1, 6.0)  # of affine maps that are believed
 LUMA = (0.299, 0.587, 0.114)  # Rec. 601
 
 Size = tuple[int, int]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,90 +97,128 @@ def _at_sizes(
     images: tuple[Tensor, Tensor], points: Float[Tensor, "N 2"], laid: Laid, sizes: tuple[Size, ...]
 ) -> Laid:
     """Both images resized, all positions with them; the answer in px of the full ones again."""
-    first, second = (_slopes(resize(image, size)) for image, size in zip(images, sizes, strict=True))
+    first, second = (slopes(resize(image, size)) for image, size in zip(images, sizes, strict=True))
     full = tuple((image.shape[-2], image.shape[-1]) for image in images)
     shrink_a, shrink_b = (_zoom(size, small) for size, small in zip(full, sizes, strict=True))
     parts = []
-    for some in torch.arange(len(points)).split(GROUP_SIZE):
+    for some in torch.arange(len(points)).split(TOGETHER):
         part = laid.map(lambda x, some=some: x[some])
         small = Laid(
             xy=rescale(part.xy, full[1], sizes[1]),
             affine=shrink_b[:, None] * part.affine / shrink_a,
             better=part.better,
         )
-        found = _fitted(first[:, :1], second, rescale(points[some], full[0], sizes[0]), small)
+        found = _fitted(first, second, rescale(points[some], full[0], sizes[0]), small)
         affine = found.affine / shrink_b[:, None] * shrink_a
-        parts.append(Laid(xy=rescale(found.xy, sizes[1], full[1]), affine=affine, better=found.better))
+        parts.append(
+            Laid(xy=rescale(found.xy, sizes[1], full[1]), affine=affine, better=part.better | found.better)
+        )
     return parts[0].map(lambda *values: torch.cat(values), *parts[1:])
 
 
+def in_full_precision(work: Callable[..., T]) -> Callable[..., T]:
+    """Without autocast, whatever the network runs in: half of the digits are less than a tenth of a pixel."""
+
+    @wraps(work)
+    def exact(*args: object) -> T:
+        device = next(value.device for value in args if isinstance(value, Tensor))
+        with torch.autocast(device.type, enabled=False):
+            return work(*args)
+
+    return exact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patches(TensorStruct):
+    """Surroundings of points in one image, and how to read off what moves them over another.
+
+    The slopes are those of the patches (inverse compositional: Baker & Matthews 2004), so that all that can
+    be worked out before the other image is seen, is.
+    """
+
+    values: Float[Tensor, "N P"]  # grey, without their weighted mean
+    # From grey values to a shift, an affine change (both times the gain), and the gain.
+    solver: Float[Tensor, "N 7 P"]
+
+
+@in_full_precision
+def cut_patches(image: Float[Tensor, "1 3 H W"], points: Float[Tensor, "N 2"]) -> Patches:
+    """The patches around points (px) of an image's ``slopes``."""
+    offsets, weight = _window(points.device)
+    upright = torch.eye(2, device=points.device).expand(len(points), 2, 2)
+    grey, slope_x, slope_y = sample_laid(image, points, upright, offsets)
+    grey = _centred(grey, weight)
+    x, y = offsets.unbind(-1)
+    moves = [slope_x, slope_y, slope_x * x, slope_x * y, slope_y * x, slope_y * y]
+    columns = torch.stack([_centred(column, weight) for column in moves] + [grey], dim=-2)  # N 7 P
+    normal = (columns * weight) @ columns.mT
+    diagonal = normal.diagonal(dim1=-2, dim2=-1) * DAMPING + 1e-6
+    return Patches(
+        values=grey, solver=torch.linalg.solve(normal + torch.diag_embed(diagonal), columns * weight)
+    )
+
+
+@in_full_precision
+def lay(patches: Patches, image: Float[Tensor, "1 3 H W"], start: Laid, rounds: int = ROUNDS) -> Laid:
+    """Move patches over an image's ``slopes``, each from where it is said to lie, if it lies better then."""
+    offsets, weight = _window(start.xy.device)
+    xy, affine = start.xy, start.affine
+    [now] = sample_laid(image[:, :1], xy, affine, offsets)
+    before = _likeness(_centred(now, weight), patches.values, weight)
+    for _ in range(rounds):
+        change = (patches.solver @ now[..., None])[..., 0]
+        change = change[:, :6] / change[:, 6:].clamp(min=LEAST_GAIN)
+        turn = change[:, 2:].clamp(-LARGEST_TURN, LARGEST_TURN).unflatten(-1, (2, 2))
+        shift = change[:, :2].clamp(-LONGEST_STEP, LONGEST_STEP)
+        # The patch would have to move by (turn, shift) to look as the image does: so the image moves back.
+        affine = affine @ _inverse(torch.eye(2, device=turn.device) + turn)
+        xy = xy - (affine @ shift[..., None])[..., 0]
+        [now] = sample_laid(image[:, :1], xy, affine, offsets)
+    after = _likeness(_centred(now, weight), patches.values, weight)
+    determinant, (least, most) = _determinant(affine), DETERMINANTS
+    better = (after > before) & (after > LEAST_ALIKE) & ((xy - start.xy).norm(dim=-1) < FARTHEST)
+    better &= (determinant > least) & (determinant < most)
+    return Laid(
+        xy=torch.where(better[:, None], xy, start.xy),
+        affine=torch.where(better[:, None, None], affine, start.affine),
+        better=better,
+    )
+
+
 def _fitted(
-    first: Float[Tensor, "1 1 Ha Wa"],
+    first: Float[Tensor, "1 3 Ha Wa"],
     second: Float[Tensor, "1 3 Hb Wb"],
     points: Float[Tensor, "n 2"],
     start: Laid,
 ) -> Laid:
-    """Up to ``GROUP_SIZE`` patches; always as many, because products of other sizes round differently."""
-    count, spare = len(points), GROUP_SIZE - len(points)
-    points = F.pad(points, (0, 0, 0, spare))
-    xy, affine = F.pad(start.xy, (0, 0, 0, spare)), F.pad(start.affine, (0, 0, 0, 0, 0, spare))
-    offsets = patch_offsets(RADIUS, points.device)
+    """Up to ``TOGETHER`` patches; always as many, because products of other sizes round differently."""
+    count, spare = len(points), TOGETHER - len(points)
+    full = start.map(lambda x: F.pad(x, (0, 0) * (x.ndim - 1) + (0, spare)))
+    found = lay(cut_patches(first, F.pad(points, (0, 0, 0, spare))), second, full)
+    return found.map(lambda x: x[:count])
+
+
+def _determinant(matrix: Float[Tensor, "n 2 2"]) -> Float[Tensor, " n"]:
+    return matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
+
+
+def _inverse(matrix: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
+    """Of matrices near the identity."""
+    adjugate = torch.stack([matrix[:, 1, 1], -matrix[:, 0, 1], -matrix[:, 1, 0], matrix[:, 0, 0]], dim=-1)
+    return adjugate.unflatten(-1, (2, 2)) / _determinant(matrix)[:, None, None]
+
+
+def _window(device: torch.device) -> tuple[Float[Tensor, "P 2"], Float[Tensor, " P"]]:
+    """Where a patch's pixels are, as steps (x, y) px from its centre, and their weights, which sum to 1."""
+    offsets = patch_offsets(RADIUS, device)
     weight = (-offsets.square().sum(-1) / (2 * SPREAD**2)).exp()
-    weight = weight / weight.sum()
-    patch = _centred(_read(first, points[:, None] + offsets)[..., 0], weight)  # n P
-    before = _likeness(_read(second[:, :1], _places(xy, affine, offsets))[..., 0], patch, weight)
-    there, turned = xy, affine
-    for _ in range(ROUNDS):
-        there, turned = _step(second, patch, weight, offsets, (there, turned))
-    after = _likeness(_read(second[:, :1], _places(there, turned, offsets))[..., 0], patch, weight)
-    determinant, (least, most) = torch.linalg.det(turned), DETERMINANTS
-    better = (after > before) & (after > LEAST_ALIKE) & ((there - xy).norm(dim=-1) < FARTHEST)
-    better &= (determinant > least) & (determinant < most)
-    found = Laid(
-        xy=torch.where(better[:, None], there, xy),
-        affine=torch.where(better[:, None, None], turned, affine),
-        better=better,
-    ).map(lambda x: x[:count])
-    return Laid(xy=found.xy, affine=found.affine, better=found.better | start.better)
-
-
-def _step(
-    second: Float[Tensor, "1 3 H W"],
-    patch: Float[Tensor, "n P"],
-    weight: Float[Tensor, " P"],
-    offsets: Float[Tensor, "P 2"],
-    lies: tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2 2"]],
-) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n 2 2"]]:
-    """One damped Gauss-Newton step of position and affine map, with the gain and offset that fit best."""
-    xy, affine = lies
-    grey, slope_x, slope_y = _read(second, _places(xy, affine, offsets)).unbind(-1)
-    grey = _centred(grey, weight)
-    x, y = offsets.unbind(-1)
-    moves = [slope_x, slope_y, slope_x * x, slope_x * y, slope_y * x, slope_y * y]
-    columns = torch.stack([*moves, -patch, -torch.ones_like(patch)], dim=-1)  # n P 8
-    weighted = (columns * weight[:, None]).mT
-    normal = weighted @ columns
-    diagonal = normal.diagonal(dim1=-2, dim2=-1) * DAMPING + 1e-6
-    change = torch.linalg.solve(normal + torch.diag_embed(diagonal), -(weighted @ grey[..., None]))[..., 0]
-    xy = xy + change[:, :2].clamp(-LONGEST_STEP, LONGEST_STEP)
-    return xy, affine + change[:, 2:6].clamp(-LARGEST_TURN, LARGEST_TURN).unflatten(-1, (2, 2))
-
-
-def _places(
-    xy: Float[Tensor, "n 2"], affine: Float[Tensor, "n 2 2"], offsets: Float[Tensor, "P 2"]
-) -> Float[Tensor, "n P 2"]:
-    return xy[:, None] + offsets @ affine.mT
-
-
-def _read(image: Float[Tensor, "1 C H W"], xy: Float[Tensor, "n P 2"]) -> Float[Tensor, "n P C"]:
-    return sample_image(image, xy.flatten(0, 1)[None])[0].unflatten(0, xy.shape[:2])
+    return offsets, weight / weight.sum()
 
 
 def _likeness(
     one: Float[Tensor, "n P"], other: Float[Tensor, "n P"], weight: Float[Tensor, " P"]
 ) -> Float[Tensor, " n"]:
-    """Weighted correlation of grey values, in [-1, 1]."""
-    one, other = _centred(one, weight), _centred(other, weight)
+    """Weighted correlation of centred grey values, in [-1, 1]."""
     energy = (one.square() * weight).sum(-1) * (other.square() * weight).sum(-1)
     return (one * other * weight).sum(-1) / (energy + 1e-6).sqrt()
 
@@ -185,7 +228,8 @@ def _centred(values: Float[Tensor, "n P"], weight: Float[Tensor, " P"]) -> Float
     return values - (values * weight).sum(-1, keepdim=True)
 
 
-def _slopes(image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "1 3 H W"]:
+@in_full_precision
+def slopes(image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "1 3 H W"]:
     """Grey values (0 to 255), a little blurred, and their slopes along x and y, per px."""
     luma = torch.tensor(LUMA, device=image.device)
     grey = (image.float() * luma[:, None, None]).sum(0)[None, None]

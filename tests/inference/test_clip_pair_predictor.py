@@ -142,8 +142,9 @@ def test_matching_is_a_clip_of_two_frames(model, sample, tmp_path):
     points = grid_points(64, 64, 4)
     for index in (0, 3):
         write_image(tmp_path / f"{index}.png", sample.video[index])
-    matches = match(model, tmp_path / "0.png", tmp_path / "3.png", points)
-    clip = track(model, sample.video[[0, 3]], torch.cat([torch.zeros(16, 1), points], dim=-1))
+    matches = match(model, tmp_path / "0.png", tmp_path / "3.png", points, subpixel=False)
+    queries = torch.cat([torch.zeros(16, 1), points], dim=-1)
+    clip = track(model, sample.video[[0, 3]], queries, subpixel=False)
     assert torch.equal(matches.points_b, clip.tracks[1, matches.index])
     assert torch.equal(matches.confidence, clip.confidence[1, matches.index])
 

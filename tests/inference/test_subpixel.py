@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from retracker.checkpoint import load
+from retracker.inference.clip import track
+from retracker.inference.online import OnlineTracker
 from retracker.inference.pair import match
 from retracker.inference.subpixel import RADIUS, _stages, sharpen
 from retracker.inference.two_views import grid_points
@@ -134,3 +136,60 @@ def test_match_sharpens_unless_told_not_to():
         assert len(found) > 20
         assert ((found.points_b >= 0) & (found.points_b <= torch.tensor([200.0, 160.0]))).all()
     assert errors[1] < 0.05 < errors[0]
+
+
+def drifting(num_frames=6, step=(1.3, -0.7)):
+    """A texture that drifts by a known fraction of a pixel per frame (T 3 H W)."""
+    image = picture(blur=1.5)
+    moves = [[[1.0, 0.0, t * step[0]], [0.0, 1.0, t * step[1]]] for t in range(num_frames)]
+    return torch.stack([tensor(warped(image, matrix)) for matrix in moves])
+
+
+def test_tracks_are_sharpened_in_what_is_told_and_nowhere_else():
+    net, video = load("tiny"), drifting()
+    points = inner(grid_points(*SIZE, 7), margin=30)
+    queries = torch.cat([torch.zeros(len(points), 1), points], dim=1)
+    truth = points + torch.arange(6)[:, None, None] * torch.tensor([1.3, -0.7])
+    rough, sharp = (track(net, video, queries, subpixel=subpixel) for subpixel in (False, True))
+    assert torch.equal(rough.visible, sharp.visible) and torch.equal(rough.confidence, sharp.confidence)
+    assert torch.equal(rough.tracks[0], sharp.tracks[0])  # their births
+    errors = [(found.tracks[1:] - truth[1:]).norm(dim=-1).median() for found in (rough, sharp)]
+    assert errors[1] < 0.05 < errors[0]
+    hidden = ~sharp.visible
+    assert torch.equal(rough.tracks[hidden], sharp.tracks[hidden])
+
+
+def test_sharpened_tracks_are_the_same_alone_among_others_and_in_a_stream():
+    net, video = load("tiny"), drifting()
+    points = inner(grid_points(*SIZE, 7), margin=30)
+    born = torch.arange(len(points)) % 3
+    queries = torch.cat([born[:, None], points], dim=1)
+    whole = track(net, video, queries)
+    alone = track(net, video, queries[5:6])
+    assert torch.equal(whole.tracks[:, 5], alone.tracks[:, 0])
+    cut = track(net, video[:4], queries)
+    assert torch.equal(whole.tracks[:4], cut.tracks)  # no frame sees the future
+    tracker, ids = OnlineTracker(net), {}
+    for t, frame in enumerate(video):
+        new = (born == t).nonzero()[:, 0].tolist()
+        ids |= dict(zip(tracker.add_queries(points[new]).tolist(), new, strict=True))
+        found = tracker.step(frame)
+        order = [ids[key] for key in found.ids.tolist()]
+        assert torch.equal(found.tracks, whole.tracks[t, order])
+    held = tracker.state_bytes()
+    tracker.step(video[-1])
+    assert tracker.state_bytes() == held
+
+
+def test_a_slot_that_is_taken_again_has_the_patch_of_its_new_point():
+    net, video = load("tiny"), drifting()
+    tracker = OnlineTracker(net)
+    [first] = tracker.add_queries([[60.0, 70.0]])
+    tracker.add_queries([[120.0, 90.0]])
+    tracker.step(video[0])
+    tracker.remove_queries([int(first)])
+    tracker.add_queries([[130.0, 60.0]])
+    tracker.step(video[1])
+    found = tracker.step(video[2])
+    fresh = track(net, video[1:3], [[0.0, 130.0, 60.0]])
+    assert torch.equal(found.tracks[1], fresh.tracks[1, 0])
