@@ -1,8 +1,9 @@
 """python tools/study.py [--steps 300] [--only NAME ...] [--opencv-doc FOLDER]: what does each part do?
 
 Trains the tiny net from XFeat's weights alone, once as it is and once for each change, all for as many
-steps on the same stream of rendered clips. Measures each on synthetic_val and on pairs of photographs with
-known truth. What is there already is not made again, so that it can be stopped and go on.
+steps on the same stream of rendered clips. Measures what each net finds, not sharpened, on synthetic_val and
+on pairs of photographs with known truth. What is there already is not made again, so that it can be stopped
+and go on.
 Prints a Markdown table: the numbers of "as it is", and how far those of the others lie from them.
 """
 
@@ -83,9 +84,10 @@ def study(name: str, arguments: argparse.Namespace) -> None:
     call("-m", "retracker.train", *fixed, *VARIANTS[name])
     weights = folder / "train" / "checkpoints" / "last.ckpt"
     call("-m", "retracker.eval", "benchmark=synthetic_val", f"ckpt={weights}", "baselines=[]", "worst=0",
-         f"paths.output_dir={folder}/eval")  # fmt: skip
+         "tracker.method.subpixel=false", f"paths.output_dir={folder}/eval")  # fmt: skip
     doc = [] if arguments.opencv_doc is None else ["--opencv-doc", str(arguments.opencv_doc)]
-    call(str(ROOT / "tools" / "transfer.py"), "--ckpt", str(weights), "--out", f"{folder}/transfer", *doc)
+    call(str(ROOT / "tools" / "transfer.py"), "--ckpt", str(weights), "--out", f"{folder}/transfer",
+         "--no-subpixel", *doc)  # fmt: skip
     write_scores(folder)
 
 

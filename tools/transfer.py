@@ -81,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
 def run(words: list[str]) -> None:
     arguments = parse(words)
     torch.set_num_threads(arguments.threads)
-    trackers = contestants(arguments.ckpt, arguments.image_size)
+    trackers = contestants(arguments)
     arguments.out.mkdir(parents=True, exist_ok=True)
     clips = {}
     for name in arguments.clips:
@@ -113,6 +113,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=48, help="how far forth, in frames (default: 48)")
     parser.add_argument("--grid", type=int, default=16, help="points a side (default: 16)")
     parser.add_argument("--image-size", type=int, help="px: the net works on about the square of it")
+    parser.add_argument(
+        "--no-subpixel", action="store_true", help="as the net found the points, not sharpened"
+    )
     parser.add_argument("--opencv-doc", type=Path, help="examples/data of OpenCV's documentation: graf, aloe")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("outputs/transfer"))
@@ -122,12 +125,13 @@ def parse(words: list[str]) -> argparse.Namespace:
     return arguments
 
 
-def contestants(ckpt: str, image_size: int | None) -> dict[str, Tracker]:
+def contestants(arguments: argparse.Namespace) -> dict[str, Tracker]:
     """All that answer, by name; ours last."""
-    net = load(ckpt)
+    net = load(arguments.ckpt)
+    how = {"image_size": arguments.image_size, "subpixel": not arguments.no_subpixel}
 
     def ours(video: Tensor, queries: Tensor) -> Tracked:
-        found = track(net, video, queries, image_size=image_size)
+        found = track(net, video, queries, **how)
         return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
 
     chosen = OmegaConf.load(config_dir() / "tracker" / "lucas_kanade.yaml").method.settings
