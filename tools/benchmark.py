@@ -148,7 +148,7 @@ def contestants(net: nn.Module, arguments: argparse.Namespace) -> dict[str, nn.M
     if not arguments.compile:
         return {"ReTracker": net}
     compiled = net_of(arguments)  # another copy: compiling changes a net in place
-    compiled.compile()
+    compiled.compile(frozen=True)
     return {"ReTracker": net, "ReTracker, compiled": compiled}
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from retracker.checkpoint import load
 from retracker.models.descriptor import FeatureBooster
 
 USER_ERROR = 2  # exit code of a mistake on the command line or in its files
+COMPILERS = ("g++", "clang++")
 INTERRUPTED = 130  # what shells report after Ctrl-C
 
 
@@ -89,6 +91,15 @@ def load_model(ckpt: str, device: str) -> nn.Module:
     if isinstance(net, FeatureBooster):
         raise ValueError(f"{ckpt}: holds a FeatureBooster, which follows no points (see retracker boost)")
     return net.to(place)
+
+
+def compile_model(net: nn.Module) -> None:
+    """Let ``torch.compile`` make the net quicker; raises ValueError on a CPU without a C++ compiler."""
+    on_cpu = next(net.parameters()).device.type == "cpu"
+    if on_cpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), *COMPILERS))):
+        raise ValueError(f"--compile: needs a C++ compiler ({' or '.join(COMPILERS)}), and there is none")
+    say("compiling: the first frame takes minutes; graphs are kept in a cache for the next time")
+    net.compile(frozen=True)
 
 
 def find_device(device: str) -> torch.device:

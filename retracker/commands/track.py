@@ -13,6 +13,7 @@ from retracker.commands.shell import (
     add_common_arguments,
     check_folder,
     check_positive,
+    compile_model,
     exit_code,
     load_model,
     parse_formats,
@@ -45,6 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     info = probe(arguments.video)
     queries = _queries(arguments, info)
     model = load_model(arguments.ckpt, arguments.device)
+    if arguments.compile:
+        compile_model(model)
     num_frames = _fewest(info.num_frames, arguments.max_frames)
     steps = num_frames + int(queries[:, 0].max()) + 1 if num_frames and arguments.backward else num_frames
     with progress_bar("tracking", steps) as progress:
@@ -74,6 +77,9 @@ def _parser() -> OneLineParser:
     parser.add_argument("--backward", action="store_true", help="also follow points back from their query")
     parser.add_argument(
         "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="quicker, after some minutes in which nothing moves"
     )
     parser.add_argument("--max-frames", type=int, help="stop after this many frames")
     add_common_arguments(parser, FORMATS, default="npz,mp4")

@@ -4,13 +4,14 @@ The network always sees groups of exactly the same number of points, whoever els
 round differently for different sizes, and a point's track must not depend on its company.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from retracker.inference.subpixel import Laid, Patches, cut_patches, lay, slopes
+from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
 TRACK_ROUNDS = 6  # steps of sharpening: a frame's worth of time for a tenth of a pixel would be too much
@@ -30,19 +31,18 @@ class FrameTracks(TensorStruct):
 class Group:
     """A fixed number of slots and the network's state for them."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, net: nn.Module, lay: Callable[..., Laid]) -> None:
+        self._net, self._lay = net, lay
         self.ids: list[int | None] = [None] * size
         self.births: dict[int, tuple[float, float]] = {}  # slot -> where its point starts in the next frame
         self.state: TrackState | None = None
         self.patches: Patches | None = None  # around each point where it was born
 
-    def step(
-        self, net: nn.Module, features: FeaturePyramid, image: Float[Tensor, "1 3 h w"] | None
-    ) -> FrameTracks:
+    def step(self, features: FeaturePyramid, image: Float[Tensor, "1 1 h w"] | None) -> FrameTracks:
         """Advance by one frame; returns the points of the slots that are taken, slot by slot.
 
-        With the frame's ``slopes`` their positions are sharpened, in what is returned: the network's state
-        knows nothing of it.
+        With the frame's ``grey`` values their positions are sharpened, in what is returned: the network's
+        state knows nothing of it.
         """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
@@ -50,7 +50,7 @@ class Group:
         for slot, start in self.births.items():
             xy[0, slot], born[0, slot] = torch.tensor(start), True
         xy, born = xy.to(device), born.to(device)
-        frame, self.state = net.step(features, self.state, xy, born)
+        frame, self.state = self._net.step(features, self.state, xy, born)
         tracks = frame.xy[0].float()
         if image is not None:
             self._cut(image, xy[0], born[0])
@@ -75,7 +75,7 @@ class Group:
     ) -> Float[Tensor, "G 2"]:
         """Each point that is seen where its patch fits best, starting unturned: turns of the past mislead."""
         start = Laid(xy=xy, affine=torch.eye(2, device=xy.device).expand(len(xy), 2, 2), better=seen)
-        laid = lay(self.patches, image, start, TRACK_ROUNDS)
+        laid = self._lay(self.patches, image, start, TRACK_ROUNDS)
         return torch.where((seen & laid.better)[:, None], laid.xy, xy)
 
     def free(self, slot: int) -> None:
@@ -88,6 +88,8 @@ class Slots:
 
     def __init__(self, net: nn.Module, group_size: int, *, subpixel: bool) -> None:
         self.net, self.group_size, self.subpixel = net, group_size, subpixel
+        compiled = net.compiled or (lambda work: work)
+        self._grey, self._lay = compiled(grey), compiled(lay)
         self._groups: list[Group] = []
         self._place: dict[int, tuple[Group, int]] = {}  # id -> its group and slot
 
@@ -101,7 +103,7 @@ class Slots:
         """Let a point be born at ``xy`` (px of the working size) in the next frame."""
         group = next((group for group in self._groups if None in group.ids), None)
         if group is None:
-            group = Group(self.group_size)
+            group = Group(self.group_size, self.net, self._lay)
             self._groups.append(group)
         slot = group.ids.index(None)
         group.ids[slot], group.births[slot] = key, xy
@@ -115,8 +117,8 @@ class Slots:
 
     def step(self, features: FeaturePyramid, frame: UInt8[Tensor, "3 h w"]) -> FrameTracks:
         """Find every point in one frame, encoded and as it is, both at the working size."""
-        image = slopes(frame) if self.subpixel and self._groups else None
-        found = [group.step(self.net, features, image) for group in self._groups]
+        image = self._grey(frame) if self.subpixel and self._groups else None
+        found = [group.step(features, image) for group in self._groups]
         if not found:
             return nobody()
         together = found[0].map(lambda *parts: torch.cat(parts), *found[1:])

@@ -9,7 +9,7 @@ full resolution. Each match is treated by itself; one that does not come to lie 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from math import log2
+from math import exp, log2
 from typing import TypeVar
 
 import torch
@@ -97,7 +97,7 @@ def _at_sizes(
     images: tuple[Tensor, Tensor], points: Float[Tensor, "N 2"], laid: Laid, sizes: tuple[Size, ...]
 ) -> Laid:
     """Both images resized, all positions with them; the answer in px of the full ones again."""
-    first, second = (slopes(resize(image, size)) for image, size in zip(images, sizes, strict=True))
+    first, second = (grey(resize(image, size)) for image, size in zip(images, sizes, strict=True))
     full = tuple((image.shape[-2], image.shape[-1]) for image in images)
     shrink_a, shrink_b = (_zoom(size, small) for size, small in zip(full, sizes, strict=True))
     parts = []
@@ -142,28 +142,28 @@ class Patches(TensorStruct):
 
 
 @in_full_precision
-def cut_patches(image: Float[Tensor, "1 3 H W"], points: Float[Tensor, "N 2"]) -> Patches:
-    """The patches around points (px) of an image's ``slopes``."""
+def cut_patches(image: Float[Tensor, "1 1 H W"], points: Float[Tensor, "N 2"]) -> Patches:
+    """The patches around points (px) of an image's ``grey`` values."""
     offsets, weight = _window(points.device)
     upright = torch.eye(2, device=points.device).expand(len(points), 2, 2)
-    grey, slope_x, slope_y = sample_laid(image, points, upright, offsets)
-    grey = _centred(grey, weight)
+    values, slope_x, slope_y = sample_laid(with_slopes(image), points, upright, offsets)
+    values = _centred(values, weight)
     x, y = offsets.unbind(-1)
     moves = [slope_x, slope_y, slope_x * x, slope_x * y, slope_y * x, slope_y * y]
-    columns = torch.stack([_centred(column, weight) for column in moves] + [grey], dim=-2)  # N 7 P
+    columns = torch.stack([_centred(column, weight) for column in moves] + [values], dim=-2)  # N 7 P
     normal = (columns * weight) @ columns.mT
     diagonal = normal.diagonal(dim1=-2, dim2=-1) * DAMPING + 1e-6
     return Patches(
-        values=grey, solver=torch.linalg.solve(normal + torch.diag_embed(diagonal), columns * weight)
+        values=values, solver=torch.linalg.solve(normal + torch.diag_embed(diagonal), columns * weight)
     )
 
 
 @in_full_precision
-def lay(patches: Patches, image: Float[Tensor, "1 3 H W"], start: Laid, rounds: int = ROUNDS) -> Laid:
-    """Move patches over an image's ``slopes``, each from where it is said to lie, if it lies better then."""
+def lay(patches: Patches, image: Float[Tensor, "1 1 H W"], start: Laid, rounds: int = ROUNDS) -> Laid:
+    """Move patches over ``grey`` values, each from where it is said to lie, if it lies better then."""
     offsets, weight = _window(start.xy.device)
     xy, affine = start.xy, start.affine
-    [now] = sample_laid(image[:, :1], xy, affine, offsets)
+    [now] = sample_laid(image, xy, affine, offsets)
     before = _likeness(_centred(now, weight), patches.values, weight)
     for _ in range(rounds):
         change = (patches.solver @ now[..., None])[..., 0]
@@ -173,7 +173,7 @@ def lay(patches: Patches, image: Float[Tensor, "1 3 H W"], start: Laid, rounds: 
         # The patch would have to move by (turn, shift) to look as the image does: so the image moves back.
         affine = affine @ _inverse(torch.eye(2, device=turn.device) + turn)
         xy = xy - (affine @ shift[..., None])[..., 0]
-        [now] = sample_laid(image[:, :1], xy, affine, offsets)
+        [now] = sample_laid(image, xy, affine, offsets)
     after = _likeness(_centred(now, weight), patches.values, weight)
     determinant, (least, most) = _determinant(affine), DETERMINANTS
     better = (after > before) & (after > LEAST_ALIKE) & ((xy - start.xy).norm(dim=-1) < FARTHEST)
@@ -186,8 +186,8 @@ def lay(patches: Patches, image: Float[Tensor, "1 3 H W"], start: Laid, rounds: 
 
 
 def _fitted(
-    first: Float[Tensor, "1 3 Ha Wa"],
-    second: Float[Tensor, "1 3 Hb Wb"],
+    first: Float[Tensor, "1 1 Ha Wa"],
+    second: Float[Tensor, "1 1 Hb Wb"],
     points: Float[Tensor, "n 2"],
     start: Laid,
 ) -> Laid:
@@ -229,16 +229,22 @@ def _centred(values: Float[Tensor, "n P"], weight: Float[Tensor, " P"]) -> Float
 
 
 @in_full_precision
-def slopes(image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "1 3 H W"]:
-    """Grey values (0 to 255), a little blurred, and their slopes along x and y, per px."""
-    luma = torch.tensor(LUMA, device=image.device)
-    grey = (image.float() * luma[:, None, None]).sum(0)[None, None]
+def grey(image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "1 1 H W"]:
+    """Grey values (0 to 255), a little blurred."""
     reach = round(3 * BLUR)
-    steps = torch.arange(-reach, reach + 1, device=image.device)
-    kernel = (-steps.square() / (2 * BLUR**2)).exp()
-    kernel = kernel / kernel.sum()
-    grey = F.conv2d(F.pad(grey, (reach, reach, reach, reach), mode="replicate"), kernel[None, None, None])
-    grey = F.conv2d(grey, kernel[None, None, :, None])
+    red, green, blue = image.float()
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    wide = F.pad(luma[None, None], (reach, reach, reach, reach), mode="replicate")
+    weights = [exp(-(step**2) / (2 * BLUR**2)) for step in range(-reach, reach + 1)]
+    # Sums of shifted images: with a single channel, a convolution takes several times as long.
+    for dim, length in ((-1, image.shape[-1]), (-2, image.shape[-2])):
+        wide = sum(weight / sum(weights) * wide.narrow(dim, i, length) for i, weight in enumerate(weights))
+    return wide
+
+
+@in_full_precision
+def with_slopes(grey: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 3 H W"]:
+    """Grey values and their slopes along x and y, per px."""
     wide = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     slope_x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
     slope_y = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2

@@ -5,7 +5,9 @@ previous position, refine from local correlation with a memory of the point's ow
 other, and no frame sees the future.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -29,6 +31,17 @@ from retracker.types import (
 
 MOST_GRAPHS = 64  # of one function, for different sizes, dtypes and modes
 SURE = 10.0  # logit: what is known of a point in the frame in which it is given
+
+
+def graph(method: Callable) -> Callable:
+    """A method that runs as a graph once the net is compiled."""
+
+    @wraps(method)
+    def run(net: "ReTracker", *args: Any) -> Any:
+        return net.graphs.get(method.__name__, method)(net, *args)
+
+    run.eager = method
+    return run
 
 
 class ReTracker(nn.Module):
@@ -59,17 +72,20 @@ class ReTracker(nn.Module):
         # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
         self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
+        self.compiled: Callable[[Callable], Callable] | None = None  # how, if it is
+        self.graphs: dict[str, Callable] = {}
 
-    def compile(self, **options: Any) -> None:
-        """``torch.compile`` of the parts: the backbone, matching, and an iteration of each level.
+    def compile(self, frozen: bool = False, **options: Any) -> None:
+        """Let ``torch.compile`` make graphs of what is done to every frame: ``encode`` and ``follow``.
 
-        A minute or two when first called, later a quarter less time per frame on a CPU. Not the whole of
-        ``forward``: it would be unrolled into one graph for every number of frames.
+        They are made when first called, in minutes, once for each size of frames and number of points.
+        ``frozen``: weights become constants, which are quicker on CPUs; for a net that learns no more.
         """
         limit = torch._dynamo.config.recompile_limit  # beyond it, new sizes silently run uncompiled
         torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
-        for part in (self.backbone, self.coarse, *self.refiner.levels):
-            part.compile(**options)
+        options |= {"options": {"freezing": True}} if frozen else {}
+        self.compiled = partial(torch.compile, **options)
+        self.graphs = {name: self.compiled(getattr(ReTracker, name).eager) for name in ("encode", "follow")}
 
     def forward(
         self,
@@ -100,6 +116,7 @@ class ReTracker(nn.Module):
             frames.append(frame)
         return summarize(frames)
 
+    @graph
     def encode(self, images: UInt8[Tensor, "B 3 H W"]) -> FeaturePyramid:
         """Everything that is computed of a frame before any point is looked at."""
         pyramid = self.descriptor(self.backbone(images.float() / 255))
@@ -115,7 +132,19 @@ class ReTracker(nn.Module):
         seen: Bool[Tensor, "B N"] | None = None,
     ) -> tuple[FramePrediction, TrackState]:
         """Find every point in one frame; points that are ``born`` here start at ``xy``."""
-        state = self.admit(features, state, xy, born)
+        return self.follow(features, self.admit(features, state, xy, born), xy, born, noise, seen)
+
+    @graph
+    def follow(
+        self,
+        features: FeaturePyramid,
+        state: TrackState,
+        xy: Float[Tensor, "B N 2"],
+        born: Bool[Tensor, "B N"],
+        noise: Noise | None,
+        seen: Bool[Tensor, "B N"] | None,
+    ) -> tuple[FramePrediction, TrackState]:
+        """One step of points that are all in the state."""
         memory = state.memory if noise is None else self.memory.forget(state.memory, noise.drop)
         cells, grid, coarse = self.coarse(
             state.token, memory.tokens, memory.gate > 0, state.last.xy, features.matching
