@@ -225,6 +225,12 @@ class TrackState(TensorStruct):
     velocity: Float[Tensor, "B N 2"]  # px moved in the last frame
     memory: TemporalMemory
 
+    def moved_to(self, xy: Float[Tensor, "B N 2"], which: Bool[Tensor, "B N"]) -> "TrackState":
+        """With some points where they are known to be (px) in the frame that was just tracked."""
+        step = torch.where(which[..., None], xy - self.last.xy, 0.0)
+        last = replace(self.last, xy=self.last.xy + step)
+        return replace(self, last=last, velocity=self.velocity + step)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FramePrediction(TensorStruct):

@@ -5,7 +5,7 @@ round differently for different sizes, and a point's track must not depend on it
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
@@ -41,8 +41,7 @@ class Group:
     def step(self, features: FeaturePyramid, image: Float[Tensor, "1 1 h w"] | None) -> FrameTracks:
         """Advance by one frame; returns the points of the slots that are taken, slot by slot.
 
-        With the frame's ``grey`` values their positions are sharpened, in what is returned: the network's
-        state knows nothing of it.
+        With the frame's ``grey`` values positions are sharpened, and the network goes on from there.
         """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
@@ -54,7 +53,9 @@ class Group:
         tracks = frame.xy[0].float()
         if image is not None:
             self._cut(image, xy[0], born[0])
-            tracks = self._sharpened(image, tracks, frame.visible[0] & ~born[0])
+            laid = self._sharpened(image, tracks, frame.visible[0] & ~born[0])
+            tracks = laid.xy
+            self.state = self.state.moved_to(tracks[None], laid.better[None])
         self.births = {}
         taken = [slot for slot, key in enumerate(self.ids) if key is not None]
         return FrameTracks(
@@ -70,13 +71,12 @@ class Group:
         elif self.births:
             self.patches = where(born, cut_patches(image, xy), self.patches)
 
-    def _sharpened(
-        self, image: Tensor, xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]
-    ) -> Float[Tensor, "G 2"]:
+    def _sharpened(self, image: Tensor, xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]) -> Laid:
         """Each point that is seen where its patch fits best, starting unturned: turns of the past mislead."""
         start = Laid(xy=xy, affine=torch.eye(2, device=xy.device).expand(len(xy), 2, 2), better=seen)
         laid = self._lay(self.patches, image, start, TRACK_ROUNDS)
-        return torch.where((seen & laid.better)[:, None], laid.xy, xy)
+        better = seen & laid.better
+        return replace(laid, xy=torch.where(better[:, None], laid.xy, xy), better=better)
 
     def free(self, slot: int) -> None:
         self.ids[slot] = None
