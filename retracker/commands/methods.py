@@ -18,9 +18,7 @@ from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
 from retracker.commands.provenance import file_digest
 from retracker.inference.clip import track
-from retracker.inference.corners import corner_points
-from retracker.inference.pair import match
-from retracker.inference.two_views import grid_points
+from retracker.inference.pair import match, places_of
 
 UNTRAINED = "untrained"
 PRECISIONS = MappingProxyType({"fp32": False, "bf16": True})  # whether autocast is on
@@ -111,16 +109,11 @@ class RetrackerMatcher(NetMethod):
         if self.both:
             asked |= {"corners": self.corners, "grid": self.grid}
         else:
-            asked |= {"points": self._places(image0)}
+            asked |= {"points": places_of(image0, self.grid, self.corners)}
         asked["subpixel"] = self.subpixel
         with self.computing():
             found = match(self.net(), image0, image1, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)
-
-    def _places(self, image: UInt8[Tensor, "3 H W"]) -> Float[Tensor, "N 2"]:
-        if self.corners is None:
-            return grid_points(image.shape[-2], image.shape[-1], self.grid)
-        return corner_points(image, self.corners)
 
 
 def checkpoint_sha256(ckpt: str) -> str:

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import check_inside, resize, shown, working_size
-from retracker.inference.slots import GROUP_SIZE, Slots
+from retracker.inference.frames import GROUP_SIZE, check_inside, resize, shown, working_size
+from retracker.inference.slots import Slots
 from retracker.media.video import count_frames, iterate_video, probe
 from retracker.types import Queries, TensorStruct, where
 

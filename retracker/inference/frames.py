@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+# Points treated at once, always as many: users ask for hundreds, and empty slots cost as much as taken ones.
+GROUP_SIZE = 104
 SHORTEST_PX = 32  # even of the oddest shape, so that every feature level has a few cells
 
 

@@ -9,8 +9,8 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import channels_first, check_inside, resize, shown, working_size
-from retracker.inference.slots import GROUP_SIZE, FrameTracks, Slots, nobody
+from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
+from retracker.inference.slots import FrameTracks, Slots, nobody
 
 
 class OnlineTracker:

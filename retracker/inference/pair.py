@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from retracker.inference.corners import corner_points
@@ -62,13 +62,13 @@ class PairMatcher:
             raise ValueError(f"round_trip_px: expected a number of px from 0 on, got {round_trip_px:g}")
         if num is not None and num < 1:
             raise ValueError(f"num: expected a positive number of matches, got {num}")
-        asked = _places(first, grid, corners) if points is None else as_points(points, first.size)
+        asked = places_of(first.image, grid, corners) if points is None else as_points(points, first.size)
         forth, sharp = TwoViews(self.encoder, first, second), _sharpened if subpixel else _as_it_is
         if mutual:
             back = TwoViews(self.encoder, second, first)
             found = sharp(_found_back(_matched(forth, asked), back, round_trip_px), forth)
             if points is None:  # what b shows of the scene may be the smaller part
-                places = _places(second, grid, corners)
+                places = places_of(second.image, grid, corners)
                 other = sharp(_found_back(_matched(back, places), forth, round_trip_px), back)
                 found = found.map(lambda *sides: torch.cat(sides), _turned(other, len(asked)))
         else:
@@ -122,9 +122,10 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
     )
 
 
-def _places(view: View, grid: int, corners: int | None) -> Float[Tensor, "N 2"]:
-    """The points of a view that are matched if none are given."""
-    return grid_points(*view.size, grid) if corners is None else corner_points(view.image, corners)
+def places_of(image: UInt8[Tensor, "3 H W"], grid: int, corners: int | None) -> Float[Tensor, "N 2"]:
+    """The points of an image that are matched if none are given."""
+    height, width = image.shape[-2:]
+    return grid_points(height, width, grid) if corners is None else corner_points(image, corners)
 
 
 def as_points(points: Tensor | np.ndarray | Sequence, size: tuple[int, int]) -> Float[Tensor, "N 2"]:

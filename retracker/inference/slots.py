@@ -15,7 +15,6 @@ from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
 TRACK_ROUNDS = 6  # steps of sharpening: a frame's worth of time for a tenth of a pixel would be too much
-GROUP_SIZE = 104  # points the network sees at once: users ask for hundreds, and empty slots cost as much
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,9 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from retracker.geometry.coords import patch_offsets, rescale, sample_laid
-from retracker.inference.frames import resize
+from retracker.inference.frames import GROUP_SIZE, resize
 from retracker.types import TensorStruct
 
-TOGETHER = 104  # matches that are treated at once: always as many
 RADIUS = 11  # px: patches are 23 x 23
 SPREAD = 6.5  # px, deviation of the Gaussian by which a patch's pixels count
 BLUR = 0.6  # px, deviation: differences of neighbouring pixels become slopes
@@ -101,7 +100,7 @@ def _at_sizes(
     full = tuple((image.shape[-2], image.shape[-1]) for image in images)
     shrink_a, shrink_b = (_zoom(size, small) for size, small in zip(full, sizes, strict=True))
     parts = []
-    for some in torch.arange(len(points)).split(TOGETHER):
+    for some in torch.arange(len(points)).split(GROUP_SIZE):
         part = laid.map(lambda x, some=some: x[some])
         small = Laid(
             xy=rescale(part.xy, full[1], sizes[1]),
@@ -191,8 +190,8 @@ def _fitted(
     points: Float[Tensor, "n 2"],
     start: Laid,
 ) -> Laid:
-    """Up to ``TOGETHER`` patches; always as many, because products of other sizes round differently."""
-    count, spare = len(points), TOGETHER - len(points)
+    """Up to ``GROUP_SIZE`` patches; always as many, because products of other sizes round differently."""
+    count, spare = len(points), GROUP_SIZE - len(points)
     full = start.map(lambda x: F.pad(x, (0, 0) * (x.ndim - 1) + (0, spare)))
     found = lay(cut_patches(first, F.pad(points, (0, 0, 0, spare))), second, full)
     return found.map(lambda x: x[:count])

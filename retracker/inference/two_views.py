@@ -14,9 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import SHORTEST_PX
+from retracker.inference.frames import GROUP_SIZE, SHORTEST_PX
 from retracker.inference.image_encoder import EncodedView, ImageEncoder, View
-from retracker.inference.slots import GROUP_SIZE
 from retracker.inference.subpixel import sharpen
 from retracker.models.tracker import probability
 from retracker.types import TensorStruct, TrackState
