@@ -3,8 +3,10 @@
 Of each clip so many frames are tracked forth, and the points found in the last one back to the first, by a
 fresh run that knows nothing of the way there. A point survives if it is called visible at both ends and comes
 back to within 8 px of its start. "cycle error" is the median of the points that a tracker keeps, each its
-own; "of all" the mean of all points asked for, kept or lost. A tracker that never moves is perfect by these
-measures: look at the pictures.
+own; "of all" the mean of all points asked for, kept or lost. Where nothing can be seen to move, a tracker
+comes back from wherever it went: "of textured" counts only points that cv2.goodFeaturesToTrack might take (the
+smaller eigenvalue of their structure tensor is above 1 % of the frame's largest). A tracker that never moves
+is perfect by these measures: look at the pictures.
 
 Of pairs with known truth (scikit-image's motorcycle; graf and aloe of OpenCV's examples, if their folder is
 given) a grid of points is tracked from one image to the other as a clip of two frames; distances are
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import skimage
 import torch
@@ -43,6 +46,7 @@ from retracker.visualize.tracks import draw_tracks
 
 NEAR = 8.0  # px of the clip: closer to the start than this, a point has come back
 RASTER = (256, 256)
+BLOCK_PX, LEAST_TEXTURE = 5, 0.01  # whose structure tensor; of the frame's largest smaller eigenvalue
 THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px of the raster
 SHOWN = 4  # frames of a clip that are drawn
 GAP_PX = 6
@@ -60,12 +64,14 @@ class Cycle:
     there: Tracked
     error: Tensor  # N, px between the start and where the way back ends
     kept: Tensor  # N, called visible in the last frame, and in the first again
+    textured: Tensor  # N, there is texture around its start
 
     def scores(self) -> dict[str, float]:
         survived = self.kept & (self.error < NEAR)
         moved = (self.there.tracks[-1] - self.there.tracks[0]).norm(dim=-1)
         return {
             "survived %": 100 * survived.float().mean().item(),
+            "of textured %": 100 * survived[self.textured].float().mean().item(),
             "kept %": 100 * self.kept.float().mean().item(),
             "cycle error px": self.error[self.kept].median().item() if self.kept.any() else float("nan"),
             "of all px": self.error.mean().item(),  # lost ones too: the same points for every tracker
@@ -165,7 +171,16 @@ def cycle(tracker: Tracker, video: Tensor, points: Tensor) -> Cycle:
     start = torch.where(inside[:, None], end, limit / 2)
     back = tracker(video.flip(0), torch.cat([torch.zeros(len(points), 1), start], dim=1))
     kept = there.visible[-1] & inside & back.visible[-1]
-    return Cycle(there=there, error=(back.tracks[-1] - points).norm(dim=-1), kept=kept)
+    error = (back.tracks[-1] - points).norm(dim=-1)
+    return Cycle(there=there, error=error, kept=kept, textured=textured(video[0], points))
+
+
+def textured(frame: Tensor, points: Tensor) -> Tensor:
+    """Whether something varies in both directions around points (N, 2) px of a frame (Shi & Tomasi 1994)."""
+    grey = cv2.cvtColor(to_array(frame), cv2.COLOR_RGB2GRAY)
+    smaller = torch.from_numpy(cv2.cornerMinEigenVal(grey, BLOCK_PX))
+    column, row = points.long().unbind(-1)
+    return smaller[row, column] > LEAST_TEXTURE * smaller.max()
 
 
 def measure_pair(

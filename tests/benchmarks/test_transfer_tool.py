@@ -48,8 +48,20 @@ def test_a_point_that_leaves_the_frame_is_not_kept():
 
 
 def test_staying_survives_and_moves_nowhere():
-    scores = TOOL.cycle(stay, torch.zeros(4, 3, 48, 64, dtype=torch.uint8), POINTS).scores()
-    assert scores == {"survived %": 100, "kept %": 100, "cycle error px": 0, "of all px": 0, "moved px": 0}
+    video = torch.randint(
+        0, 256, (4, 3, 48, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    scores = TOOL.cycle(stay, video, POINTS).scores()
+    shares = {"survived %": 100, "of textured %": 100, "kept %": 100}
+    assert scores == shares | {"cycle error px": 0, "of all px": 0, "moved px": 0}
+
+
+def test_edges_and_plain_walls_are_not_textured():
+    frame = torch.zeros(3, 48, 64, dtype=torch.uint8)
+    frame[:, :, 30:] = 200  # an edge down the frame, which says nothing of movement along it
+    frame[:, 10:20, 10:14] = 255  # and a bar with corners
+    points = torch.tensor([[30.0, 40.5], [10.5, 10.5], [50.5, 30.5]])
+    assert TOOL.textured(frame, points).tolist() == [False, True, False]
 
 
 def test_a_disparity_map_is_read_at_the_pixel_and_says_where_it_knows_nothing():
