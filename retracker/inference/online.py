@@ -1,7 +1,8 @@
 """Tracking a stream: one frame at a time, in constant memory, with points that come and go."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
+from retracker.inference import snapshot
 from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
 from retracker.inference.slots import FrameTracks, Slots, nobody
 
@@ -40,6 +42,38 @@ class OnlineTracker:
         self._size: tuple[int, int] | None = None  # (height, width) of the frames
         self._next_id = 0
         self._born: dict[int, Tensor] = {}  # id -> its query, until the frame it is born in
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that the coming frames' answers depend on: plain containers of tensors, for ``torch.save``."""
+        return {
+            "version": snapshot.VERSION,
+            "weights": snapshot.digest(self.model),
+            "settings": {
+                "image_size": self.image_size,
+                "group_size": self.group_size,
+                "subpixel": self.subpixel,
+            },
+            "size": self._size,
+            "next_id": self._next_id,
+            "born": {key: xy.clone() for key, xy in self._born.items()},
+            "groups": self._slots.snapshot(),
+        }
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Go on from a ``snapshot`` as if nothing had been in between, to the bit; also from another process.
+
+        Settings such as ``image_size`` are the snapshot's. Raises ValueError if it is none, or one that was
+        taken with other weights.
+        """
+        snapshot.check(kept, self.model)
+        settings = kept["settings"]
+        self.image_size, self.group_size = settings["image_size"], settings["group_size"]
+        self.subpixel = settings["subpixel"]
+        self.reset()
+        self._size = None if kept["size"] is None else tuple(kept["size"])
+        self._next_id = kept["next_id"]
+        self._born = {key: xy.clone() for key, xy in kept["born"].items()}
+        self._slots.restore(kept["groups"])
 
     def add_queries(self, points_xy: Tensor | np.ndarray | Sequence) -> Int[Tensor, " N"]:
         """Let points (N, 2) be born in the next frame given to ``step``; returns their ids.

@@ -6,11 +6,13 @@ round differently for different sizes, and a point's track must not depend on it
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from retracker.inference.snapshot import patches, plain, track_state
 from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
@@ -123,6 +125,25 @@ class Slots:
         together = found[0].map(lambda *parts: torch.cat(parts), *found[1:])
         order = together.ids.argsort()
         return together.map(lambda x: x[order])
+
+    def snapshot(self) -> list[dict[str, Any]]:
+        """The groups between two frames, as plain containers."""
+        return [
+            {"ids": list(group.ids), "state": plain(group.state), "patches": plain(group.patches)}
+            for group in self._groups
+        ]
+
+    def restore(self, groups: list[dict[str, Any]]) -> None:
+        """Have the groups of a ``snapshot`` instead of one's own."""
+        device = next(self.net.parameters()).device
+        self._groups, self._place = [], {}
+        for kept in groups:
+            group = Group(len(kept["ids"]), self.net, self._lay)
+            group.ids = list(kept["ids"])
+            group.state = track_state(kept["state"]).to(device)
+            group.patches = None if kept["patches"] is None else patches(kept["patches"]).to(device)
+            self._groups.append(group)
+            self._place |= {key: (group, slot) for slot, key in enumerate(group.ids) if key is not None}
 
     def state_bytes(self) -> int:
         """The memory that the points take; it does not grow with the number of frames."""
