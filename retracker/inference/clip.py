@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import GROUP_SIZE, check_inside, resize, shown, working_size
+from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
 from retracker.inference.slots import Slots
 from retracker.media.video import count_frames, iterate_video, probe
 from retracker.types import Queries, TensorStruct, where
 
 BLOCK = 128  # frames whose answers are kept in one piece: small ones would keep freed memory in pieces
+UINT8 = ("uint8", "torch.uint8")
 LAST_FRAME = 2**31 - 1  # no film is that long, and what is larger may not fit in an integer
 
 Progress = Callable[[], None]  # called after every frame that is done
@@ -36,7 +37,7 @@ class TrackResult(TensorStruct):
 
 def track(  # noqa: PLR0913 -- what is tracked (3), how (3), how much of it and who is told (2)
     model: nn.Module,
-    video: UInt8[Tensor, "T 3 H W"] | str | Path,
+    video: Tensor | np.ndarray | str | Path | Iterable[Tensor | np.ndarray],
     queries: Tensor | np.ndarray | Sequence,
     backward: bool = False,
     image_size: int | None = None,
@@ -44,9 +45,11 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (3), how much of it and 
     max_frames: int | None = None,
     subpixel: bool = True,
 ) -> TrackResult:
-    """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video: a tensor or a file.
+    """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video.
 
-    A file is decoded as it is tracked, in constant memory. ``backward`` also follows each point from its
+    That is a file; or frames, (3, H, W) or (H, W, 3) uint8 and all of one size: a tensor or array of them,
+    or whatever yields one after another. A file is decoded, and an iterator asked, as it is tracked, in
+    constant memory. ``backward`` also follows each point from its
     query back to the start; the frames up to the last query are then kept in memory, at the network's
     working size. Without it, the frames before a query hold its own position, hidden, with confidence 0.
     With ``subpixel`` what is said of visible points is moved to where the grey values around them, as they
@@ -103,14 +106,15 @@ class _Rows(TensorStruct):
 
 
 def _open(
-    video: Tensor | str | Path, asked: Queries, max_frames: int | None
+    video: Tensor | np.ndarray | str | Path | Iterable, asked: Queries, max_frames: int | None
 ) -> tuple[Iterator[Tensor], float | None]:
-    if isinstance(video, Tensor):
-        if video.dtype != torch.uint8 or video.ndim != 4 or video.shape[1] != 3:
-            raise ValueError(
-                f"expected a uint8 video of shape (T, 3, H, W), got {video.dtype} {tuple(video.shape)}"
-            )
-        return islice(iter(video), max_frames), None
+    if isinstance(video, (Tensor, np.ndarray)) and (str(video.dtype) not in UINT8 or video.ndim != 4):
+        raise ValueError(
+            f"expected a uint8 video of shape (T, 3, H, W) or (T, H, W, 3), "
+            f"got {video.dtype} {tuple(video.shape)}"
+        )
+    if not isinstance(video, (str, Path)):
+        return (channels_first(torch.as_tensor(frame)) for frame in islice(video, max_frames)), None
     info = probe(video)
     num_frames = info.num_frames
     if num_frames is not None:  # saves tracking a long film only to find a query beyond its end

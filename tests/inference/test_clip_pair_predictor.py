@@ -1,6 +1,7 @@
 """Whole clips, pairs of images and co-tracker's signature."""
 
 import weakref
+from itertools import cycle
 
 import av
 import pytest
@@ -21,6 +22,14 @@ def test_a_file_gives_what_its_frames_give(model, sample, queries, tmp_path):
     assert torch.equal(streamed.tracks, held.tracks)
     assert torch.equal(streamed.visible, held.visible)
     assert (streamed.fps, held.fps, streamed.size) == (7.0, None, (64, 64))
+
+
+def test_arrays_and_iterators_of_frames_are_videos(model, sample, queries):
+    expected = track(model, sample.video, queries, backward=True)
+    array = sample.video.permute(0, 2, 3, 1).numpy()
+    for video in (array, iter(sample.video), (frame for frame in array)):
+        assert torch.equal(track(model, video, queries, backward=True).tracks, expected.tracks)
+    assert len(track(model, cycle(array), queries[:1], max_frames=8).tracks) == 8  # however long it is
 
 
 def test_a_query_is_exact_at_its_birth_and_hidden_before(model, sample, queries):
