@@ -84,6 +84,7 @@ class ReTracker(nn.Module):
         limit = torch._dynamo.config.recompile_limit  # beyond it, new sizes silently run uncompiled
         torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
         options |= {"options": {"freezing": True}} if frozen else {}
+        options.setdefault("dynamic", False)  # graphs of any size are slower, and Inductor fails to make some
         self.compiled = partial(torch.compile, **options)
         self.graphs = {name: self.compiled(getattr(ReTracker, name).eager) for name in ("encode", "follow")}
 

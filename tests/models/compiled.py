@@ -48,11 +48,19 @@ def answers_and_gradients(net, batch):
         return found.tracks.detach(), gradients
 
     names, expected, graphs = set(net.state_dict()), learn(), []
-    net.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)
+
+    def backend(graph, inputs):
+        assert all(isinstance(value, torch.Tensor) for value in inputs)  # no sizes that are left open
+        graphs.append(graph)
+        return graph.forward
+
+    net.compile(backend=backend)
     torch.testing.assert_close(learn(), expected)
     assert set(net.state_dict()) == names  # checkpoints know nothing of it
     # Encoding, and following: with points that are all new, and with some that have been there before.
     assert 2 <= len(graphs) <= 4, len(graphs)
+    net(batch.video[..., :48], batch.queries)  # frames of another size
+    assert len(graphs) <= 8, len(graphs)
 
 
 def tracks(net, clip):
