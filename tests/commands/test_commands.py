@@ -99,6 +99,13 @@ def test_track_takes_queries_from_a_file_or_the_line(folder):
     assert found[0][2, 1].tolist() == [30.5, 40.0]
 
 
+def test_compiling_without_a_compiler_is_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    arguments = ["track", str(folder / "clip.mp4"), "--ckpt", str(folder / "net.safetensors"), "--compile"]
+    assert exit_code([*arguments, "--device", "cpu", "--out", str(folder)]) == 2
+    assert "--compile: needs a C++ compiler (g++ or clang++)" in only_line(capsys.readouterr())
+
+
 def test_track_stops_where_told(folder):
     assert run(folder, "track", str(folder / "clip.mp4"), "--max-frames", "2", "--grid", "2") == 0
     assert len(np.load(folder / "out" / "clip_tracks.npz")["tracks"]) == 2
