@@ -49,9 +49,9 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (3), how much of it and 
 
     That is a file; or frames, (3, H, W) or (H, W, 3) uint8 and all of one size: a tensor or array of them,
     or whatever yields one after another. A file is decoded, and an iterator asked, as it is tracked, in
-    constant memory. ``backward`` also follows each point from its
-    query back to the start; the frames up to the last query are then kept in memory, at the network's
-    working size. Without it, the frames before a query hold its own position, hidden, with confidence 0.
+    constant memory. ``backward`` also follows each point from its query back to the start; the frames up to
+    the last query are then kept in memory, at the network's working size. Without it, the frames before a
+    query hold its own position, hidden, with confidence 0.
     With ``subpixel`` what is said of visible points is moved to where the grey values around them, as they
     were at birth, fit best (``subpixel.py``). Raises ValueError for a query that is not finite, outside the
     frame or after the end, and what ``iterate_video`` raises.

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
-from retracker.inference.snapshot import patches, plain, track_state
+from retracker.inference.snapshot import plain, track_state
 from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
@@ -141,7 +141,7 @@ class Slots:
             group = Group(len(kept["ids"]), self.net, self._lay)
             group.ids = list(kept["ids"])
             group.state = track_state(kept["state"]).to(device)
-            group.patches = None if kept["patches"] is None else patches(kept["patches"]).to(device)
+            group.patches = kept["patches"] and Patches(**kept["patches"]).to(device)
             self._groups.append(group)
             self._place |= {key: (group, slot) for slot, key in enumerate(group.ids) if key is not None}
 

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retracker.inference.subpixel import Patches
 from retracker.types import Estimate, TemporalMemory, TensorStruct, TrackState
 
 VERSION = 1
@@ -35,11 +34,6 @@ def track_state(values: Mapping[str, Any]) -> TrackState:
             "memory": TemporalMemory(**memory | {"patches": tuple(memory["patches"])}),
         }
     )
-
-
-def patches(values: Mapping[str, Any]) -> Patches:
-    """What ``plain`` made of patches, as those again."""
-    return Patches(**values)
 
 
 def check(kept: object, net: nn.Module) -> None:
