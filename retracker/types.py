@@ -268,3 +268,24 @@ class Prediction(TensorStruct):
     visible: Bool[Tensor, "B T N"]
     confidence: Float[Tensor, "B T N"]
     frames: tuple[FramePrediction, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackResult(TensorStruct):
+    """The tracks of one clip as users get them, on the CPU."""
+
+    tracks: Float[Tensor, "T N 2"]  # raster px of the video's own frames
+    visible: Bool[Tensor, "T N"]
+    confidence: Float[
+        Tensor, "T N"
+    ]  # in [0, 1]; 0 where nobody has looked for the point, as before its birth
+    size: tuple[int, int] | None = None  # height and width of the video; None: not known
+    fps: float | None = None  # None: not known
+    times: Float[Tensor, " T"] | None = None  # float64 s, when each frame is shown; None: not known
+
+    @property
+    def first_frame(self) -> Int[Tensor, " N"]:
+        """The first frame that each point has an answer for; T for none."""
+        known = self.confidence > 0
+        none = torch.full(known.shape[1:], len(known))
+        return torch.where(known.any(0), known.int().argmax(0), none) if len(known) else none

@@ -1,4 +1,4 @@
-"""Queries read from text, and tracks written as arrays and tables."""
+"""Queries read from text, and matches written as arrays."""
 
 import csv
 from dataclasses import fields
@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retracker.inference.clip import TrackResult
 from retracker.inference.pair import Matches
 from retracker.inference.verification import Geometry
 from retracker.inference.warp import Warp
@@ -50,32 +49,6 @@ def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[
     if not rows:
         raise ValueError(f"{path}: holds no queries, expected lines of {','.join(columns)}")
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def write_tracks_npz(path: Path, result: TrackResult, queries: Float[Tensor, "N 3"], video: str) -> None:
-    """All of a result: tracks, visible, confidence, queries (t,x,y), fps, size (height,width), video."""
-    with replacing(path) as partial:
-        np.savez_compressed(
-            partial,
-            tracks=result.tracks.numpy(),
-            visible=result.visible.numpy(),
-            confidence=result.confidence.numpy(),
-            queries=queries.numpy(),
-            fps=np.float64(result.fps),
-            size=np.array(result.size),
-            video=np.array(video),
-        )
-
-
-def write_tracks_csv(path: Path, result: TrackResult) -> None:
-    """One line per frame and point: frame,id,x,y,visible,confidence; positions in px."""
-    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("frame", "id", "x", "y", "visible", "confidence"))
-        for t, frame in enumerate(zip(result.tracks, result.visible, result.confidence, strict=True)):
-            points = zip(*(values.tolist() for values in frame), strict=True)
-            for n, ((x, y), visible, confidence) in enumerate(points):
-                writer.writerow((t, n, f"{x:.3f}", f"{y:.3f}", int(visible), f"{confidence:.4f}"))
 
 
 def write_matches_npz(

@@ -20,10 +20,12 @@ from retracker.commands.shell import (
     progress_bar,
     say,
 )
-from retracker.commands.tables import parse_points, read_queries, write_tracks_csv, write_tracks_npz
-from retracker.inference.clip import TrackResult, track
+from retracker.commands.tables import parse_points, read_queries
+from retracker.inference.clip import track
 from retracker.inference.pair import grid_points
+from retracker.media.track_files import write_tracks_csv, write_tracks_npz
 from retracker.media.video import VideoInfo, VideoWriter, iterate_video, probe
+from retracker.types import TrackResult
 from retracker.visualize.tracks import TrackPainter
 
 PROGRAM = "retracker track"

@@ -15,24 +15,13 @@ from retracker.geometry.coords import rescale
 from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
 from retracker.inference.slots import Slots
 from retracker.media.video import count_frames, iterate_video, probe
-from retracker.types import Queries, TensorStruct, where
+from retracker.types import Queries, TensorStruct, TrackResult, where
 
 BLOCK = 128  # frames whose answers are kept in one piece: small ones would keep freed memory in pieces
 UINT8 = ("uint8", "torch.uint8")
 LAST_FRAME = 2**31 - 1  # no film is that long, and what is larger may not fit in an integer
 
 Progress = Callable[[], None]  # called after every frame that is done
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackResult(TensorStruct):
-    """The tracks of a clip, on the CPU."""
-
-    tracks: Float[Tensor, "T N 2"]  # raster px of the video's own frames
-    visible: Bool[Tensor, "T N"]
-    confidence: Float[Tensor, "T N"]  # in [0, 1]
-    size: tuple[int, int]  # height and width of the video
-    fps: float | None = None  # if the video came from a file
 
 
 def track(  # noqa: PLR0913 -- what is tracked (3), how (3), how much of it and who is told (2)

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 
 from retracker.__main__ import COMMANDS, main
 from retracker.checkpoint import build_net, save_safetensors
-from retracker.commands.tables import write_tracks_csv
 from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.inference.clip import TrackResult
 from retracker.media.image import read_image, write_image
+from retracker.media.track_files import COLUMNS, write_tracks_csv
 from retracker.media.video import probe, write_video
+from retracker.types import TrackResult
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_track_writes_arrays_a_table_and_a_film(folder, capsys):
     np.testing.assert_array_equal(arrays["tracks"][0], arrays["queries"][:, 1:].astype(np.float32))
     with open(f"{stem}.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 45 and list(rows[0]) == ["frame", "id", "x", "y", "visible", "confidence"]
-    assert float(rows[-1]["x"]) == pytest.approx(arrays["tracks"][4, 8, 0], abs=1e-3)
+    assert len(rows) == 45 and list(rows[0]) == list(COLUMNS)
+    assert np.float32(rows[-1]["x"]) == arrays["tracks"][4, 8, 0]
     info = probe(f"{stem}.mp4")
     assert (info.num_frames, info.fps, info.height, info.width) == (5, 8.0, 64, 64)
     told = capsys.readouterr().out
