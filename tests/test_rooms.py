@@ -70,6 +70,7 @@ TABLE = {
     ),
     "inference": Rule({"types", "geometry", "models", "media", "checkpoint"}, TENSORS | {"numpy"}),
     "inference/corners.py": Rule(set(), {"torch", "jaxtyping", "numpy", "cv2"}),
+    "inference/exported.py": Rule(set(), {"numpy", "onnxruntime"}),
     "inference/verification.py": Rule({"types"}, {"torch", "jaxtyping", "numpy", "cv2"}),
     "training": Rule(
         {"types", "models", "losses", "metrics", "visualize", "checkpoint"},
