@@ -1,5 +1,7 @@
 """What comes in: frames of any size, brought to the size a network works at, and points inside them."""
 
+from math import log2
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -24,17 +26,17 @@ def resize(frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor
     return F.interpolate(frame[None].float(), size, **mode)[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def channels_first(frame: Tensor) -> UInt8[Tensor, "3 H W"]:
-    """A frame given as (3,H,W) or (H,W,3) uint8, as the former; raises ValueError if it is neither."""
-    if frame.ndim == 3 and frame.dtype == torch.uint8 and 0 not in frame.shape:
-        if frame.shape[0] == 3:
-            return frame
-        if frame.shape[-1] == 3:
-            return frame.permute(2, 0, 1)
-    raise ValueError(
-        f"expected a frame of shape (3, H, W) or (H, W, 3) and type uint8, "
-        f"got shape {tuple(frame.shape)} and type {str(frame.dtype).removeprefix('torch.')}"
-    )
+def views(
+    frame: UInt8[Tensor, "3 H W"], small: tuple[int, int], *, finer: bool
+) -> list[UInt8[Tensor, "3 _ _"]]:
+    """A frame at its working (height, width); ``finer``: also in doublings up to its own, if it is larger."""
+    height, width = frame.shape[-2:]
+    doublings = max(0, round(log2(max(height / small[0], width / small[1])))) if finer else 0
+    sizes = [
+        (round(small[0] * (height / small[0]) ** share), round(small[1] * (width / small[1]) ** share))
+        for share in (step / doublings for step in range(1, doublings + 1))
+    ]
+    return [resize(frame, size) for size in (small, *sizes)]
 
 
 def check_inside(points: Float[Tensor, "N 2"], size: tuple[int, int] | None, first_index: int = 0) -> None:

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
 from retracker.inference import snapshot
-from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
+from retracker.inference.frames import GROUP_SIZE, check_inside, shown, views, working_size
 from retracker.inference.slots import FrameTracks, Slots, nobody
+from retracker.media.sources import rgb
 
 
 class OnlineTracker:
@@ -103,9 +104,11 @@ class OnlineTracker:
     def step(self, frame: Tensor | np.ndarray) -> FrameTracks:
         """Find all points in the next frame, (3,H,W) or (H,W,3) uint8, in the order of their ids.
 
+        Grey frames and ones with alpha are understood, too (``rgb``).
+
         Raises ValueError if the frame's size is not that of the first, or a query lies outside it.
         """
-        frame = channels_first(torch.as_tensor(frame))
+        frame = rgb(frame)
         size = (frame.shape[-2], frame.shape[-1])
         if self._size not in (None, size):
             raise ValueError(f"expected a frame of {shown(self._size)} like the first, got {shown(size)}")
@@ -125,11 +128,11 @@ class OnlineTracker:
     def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
         small = working_size(*size, self.image_size)
         device = next(self.model.parameters()).device
-        frame = resize(frame.to(device), small)
-        features = self.model.encode(frame[None])
+        seen = views(frame.to(device), small, finer=self.subpixel)
+        features = self.model.encode(seen[0][None])
         for key, xy in self._born.items():
             self._slots.add(key, tuple(rescale(xy, size, small).tolist()))
-        found = self._slots.step(features, frame)
+        found = self._slots.step(features, seen)
         tracks = rescale(found.tracks, small, size)
         for row in torch.isin(found.ids, torch.tensor(list(self._born)).long()).nonzero()[:, 0].tolist():
             tracks[row] = self._born[int(found.ids[row])]  # to the bit, whatever resizing rounds
