@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import GROUP_SIZE, shown, views, working_size
+from retracker.inference.frames import GROUP_SIZE, finest_size, shown, views, working_size
 from retracker.inference.queries import Layout, parse_queries
 from retracker.inference.slots import Slots
 from retracker.media.sources import WHOLE, FrameSource, Window, as_source
@@ -24,7 +24,7 @@ Progress = Callable[[], None]  # called after every frame that is done
 Stop = Callable[[], bool]  # asked before every frame
 
 
-def track(  # noqa: PLR0913 -- what is tracked (3), how (4), how much of it and who is told (3)
+def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and who is told (3)
     model: nn.Module,
     video: Tensor | np.ndarray | str | Path | Iterable | FrameSource,
     queries: Tensor | np.ndarray | Sequence | Layout,
@@ -34,6 +34,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (4), how much of it and 
     max_frames: int | None = None,
     subpixel: bool = True,
     points_per_chunk: int | None = None,
+    max_size: int | None = None,
     stop: Stop | None = None,
 ) -> TrackResult:
     """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video.
@@ -46,9 +47,9 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (4), how much of it and 
     ``backward`` also follows each point from its query back to the start. Without it, the frames before a
     query hold its own position, hidden, with confidence 0. With ``subpixel`` what is said of visible points
     is moved to where the grey values around them, as they were at birth, fit best (``subpixel.py``), up to
-    full resolution. ``points_per_chunk`` bounds memory: no more points are tracked in one pass through the
-    video; the answer stays the same. If ``stop`` says so, tracking ends, and what was not done by then has
-    confidence 0.
+    full resolution, or frames whose sides are no longer than ``max_size`` px. ``points_per_chunk`` bounds
+    memory: no more points are tracked in one pass through the video; the answer stays the same. If ``stop``
+    says so, tracking ends, and what was not done by then has confidence 0.
 
     Raises ValueError for a query that is not finite, outside the frame or after the end, and what
     ``as_source`` and reading raise.
@@ -64,7 +65,8 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (4), how much of it and 
         )
     small = working_size(*size, image_size or model.image_size)
     local = replace(asked, xy=rescale(asked.xy, size, small))
-    clip = _Clip(source, size, small, _device(model), stop or _never, finer=subpixel)
+    finest = finest_size(size, max_size) if subpixel else small
+    clip = _Clip(source, (size, small, finest), _device(model), stop or _never)
     slots = partial(Slots, model, GROUP_SIZE, subpixel=subpixel)
     with torch.inference_mode():
         parts = [
@@ -73,21 +75,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (4), how much of it and 
         ]
     if not clip.stopped:
         _check_end(asked, len(clip.times))
-    found = _together(parts)
-    tracks = rescale(found.tracks, small, size).clone()
-    born = asked.frame < len(tracks)
-    rows = torch.arange(len(born))[born]
-    tracks[asked.frame[born], rows] = asked.xy[born]  # to the bit, whatever resizing rounds
-    # Clones made outside of inference mode are ordinary tensors, which users may write into.
-    return TrackResult(
-        tracks=tracks,
-        visible=found.visible.clone(),
-        confidence=found.confidence.clone(),
-        size=size,
-        fps=source.fps,
-        times=None if None in clip.times else torch.tensor(clip.times, dtype=torch.float64),
-        queries=torch.cat([asked.frame[:, None].double(), asked.xy.double()], dim=-1),
-    )
+    return _result(_together(parts), asked, clip)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,15 +93,12 @@ class _Clip:
     def __init__(
         self,
         source: FrameSource,
-        size: tuple[int, int],
-        small: tuple[int, int],
+        sizes: tuple[tuple[int, int], ...],  # (height, width): its own, the working size, the finest
         device: torch.device,
         stop: Stop,
-        *,
-        finer: bool,
     ) -> None:
-        self.source, self.size, self.small, self.device = source, size, small, device
-        self.stop, self.finer = stop, finer
+        self.source, self.device, self.stop = source, device, stop
+        self.size, self.small, self.finest = sizes
         self.stopped = False
         self.times: list[float | None] = []  # of the frames that were looked at
 
@@ -140,7 +125,7 @@ class _Clip:
                 yield self._views(frame)
 
     def _views(self, frame: UInt8[Tensor, "3 H W"]) -> list[UInt8[Tensor, "3 _ _"]]:
-        return views(frame.to(self.device), self.small, finer=self.finer)
+        return views(frame.to(self.device), self.small, self.finest)
 
     def _ends(self) -> bool:
         self.stopped = self.stopped or self.stop()
@@ -191,6 +176,23 @@ def _follow(
             progress()
     blocks = blocks or [waiting]
     return blocks[0].map(lambda *parts: torch.cat(parts)[:done], *blocks[1:])
+
+
+def _result(found: _Rows, asked: Queries, clip: _Clip) -> TrackResult:
+    tracks = rescale(found.tracks, clip.small, clip.size).clone()
+    born = asked.frame < len(tracks)
+    # To the bit, whatever resizing rounds.
+    tracks[asked.frame[born], torch.arange(len(born))[born]] = asked.xy[born]
+    # Clones made outside of inference mode are ordinary tensors, which users may write into.
+    return TrackResult(
+        tracks=tracks,
+        visible=found.visible.clone(),
+        confidence=found.confidence.clone(),
+        size=clip.size,
+        fps=clip.source.fps,
+        times=None if None in clip.times else torch.tensor(clip.times, dtype=torch.float64),
+        queries=torch.cat([asked.frame[:, None].double(), asked.xy.double()], dim=-1),
+    )
 
 
 def _chunks(num_points: int, most: int | None) -> list[Tensor]:

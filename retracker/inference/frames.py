@@ -26,15 +26,21 @@ def resize(frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor
     return F.interpolate(frame[None].float(), size, **mode)[0].round().clamp(0, 255).to(torch.uint8)
 
 
+def finest_size(size: tuple[int, int], max_size: int | None) -> tuple[int, int]:
+    """The (height, width) that positions are refined at: its own, no side longer than ``max_size`` px."""
+    share = min(1.0, (max_size or max(size)) / max(size))
+    return max(1, round(share * size[0])), max(1, round(share * size[1]))
+
+
 def views(
-    frame: UInt8[Tensor, "3 H W"], small: tuple[int, int], *, finer: bool
+    frame: UInt8[Tensor, "3 H W"], small: tuple[int, int], finest: tuple[int, int]
 ) -> list[UInt8[Tensor, "3 _ _"]]:
-    """A frame at its working (height, width); ``finer``: also in doublings up to its own, if it is larger."""
-    height, width = frame.shape[-2:]
-    doublings = max(0, round(log2(max(height / small[0], width / small[1])))) if finer else 0
+    """A frame at its working (height, width), and in doublings up to the finest, if that is larger."""
+    growth = finest[0] / small[0], finest[1] / small[1]
+    doublings = max(0, round(log2(max(growth))))
+    shares = [step / doublings for step in range(1, doublings + 1)]
     sizes = [
-        (round(small[0] * (height / small[0]) ** share), round(small[1] * (width / small[1]) ** share))
-        for share in (step / doublings for step in range(1, doublings + 1))
+        tuple(round(side * by**share) for side, by in zip(small, growth, strict=True)) for share in shares
     ]
     return [resize(frame, size) for size in (small, *sizes)]
 

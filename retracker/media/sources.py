@@ -110,6 +110,8 @@ class VideoFile(FrameSource):
         return read_frames(self.path, [self.window.number(index) for index in indices])
 
     def size(self) -> tuple[int, int]:
+        if self.declared() == 0:  # behind the end, if that is where the file says
+            return super().size()
         return self._info.height, self._info.width
 
     def declared(self) -> int | None:
