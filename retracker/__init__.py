@@ -10,16 +10,32 @@ if TYPE_CHECKING:
     from retracker.inference.online import OnlineTracker
     from retracker.inference.pair import PairMatcher, match
     from retracker.inference.predictor import CoTrackerPredictor
+    from retracker.inference.queries import Dense, Grid, Mask
     from retracker.inference.verification import verify
     from retracker.inference.warp import warp
 
-__all__ = ["CoTrackerPredictor", "OnlineTracker", "PairMatcher", "load", "match", "track", "verify", "warp"]
+__all__ = [
+    "CoTrackerPredictor",
+    "Dense",
+    "Grid",
+    "Mask",
+    "OnlineTracker",
+    "PairMatcher",
+    "load",
+    "match",
+    "track",
+    "verify",
+    "warp",
+]
 
 # Where each public name lives; looked up on first use, so that importing one room does not import all of
 # them.
 _HOMES = MappingProxyType(
     {
         "CoTrackerPredictor": "retracker.inference.predictor",
+        "Dense": "retracker.inference.queries",
+        "Grid": "retracker.inference.queries",
+        "Mask": "retracker.inference.queries",
         "OnlineTracker": "retracker.inference.online",
         "PairMatcher": "retracker.inference.pair",
         "load": "retracker.checkpoint",

@@ -282,6 +282,8 @@ class TrackResult(TensorStruct):
     size: tuple[int, int] | None = None  # height and width of the video; None: not known
     fps: float | None = None  # None: not known
     times: Float[Tensor, " T"] | None = None  # float64 s, when each frame is shown; None: not known
+    frames: Int[Tensor, " T"] | None = None  # their numbers in the video; None: all from 0 on
+    queries: Float[Tensor, "N 3"] | None = None  # float64 (t, x, y): what was asked for; None: not known
 
     @property
     def first_frame(self) -> Int[Tensor, " N"]:

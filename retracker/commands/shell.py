@@ -3,15 +3,27 @@
 import argparse
 import os
 import shutil
+import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from torch import nn
 
 from retracker.checkpoint import load
@@ -20,6 +32,7 @@ from retracker.models.descriptor import FeatureBooster
 USER_ERROR = 2  # exit code of a mistake on the command line or in its files
 COMPILERS = ("g++", "clang++")
 INTERRUPTED = 130  # what shells report after Ctrl-C
+LINE_EVERY = 30.0  # s, where there is no terminal for a bar
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -113,13 +126,69 @@ def find_device(device: str) -> torch.device:
 
 
 @contextmanager
-def progress_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, if that is a terminal; yields what to call after each step."""
+def progress_bar(title: str, total: int | None, unit: str = "items") -> Iterator[Callable[[], None]]:
+    """A bar on stderr with its speed and the time left, or a line now and then if that is no terminal.
+
+    Yields what to call after each step.
+    """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(unit),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)
+        tell = _now_and_then(title, total, unit)
+        yield lambda: progress.advance(task) if console.is_terminal else tell()
+
+
+class _Speed(ProgressColumn):
+    """Steps per second of late."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.1f} {self.unit}/s")
+
+
+def _now_and_then(title: str, total: int | None, unit: str) -> Callable[[], None]:
+    """What writes a line on stderr every ``LINE_EVERY`` seconds, when it is called."""
+    started = told = time.monotonic()
+    done = 0
+
+    def step() -> None:
+        nonlocal told, done
+        done += 1
+        now = time.monotonic()
+        if now - told < LINE_EVERY:
+            return
+        told, speed = now, done / (now - started)
+        left = "" if total is None else f" of {total}, {max(0, total - done) / speed:.0f} s left"
+        sys.stderr.write(f"{title}: {done} {unit}{left}, {speed:.1f} {unit}/s\n")
+
+    return step
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """While this holds, a first Ctrl-C only makes what is yielded say True; a second one interrupts."""
+    asked = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if asked:
+            signal.default_int_handler(number, frame)
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say(line: str) -> None:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -34,8 +35,12 @@ def parse_points(text: str, columns: tuple[str, ...] = COLUMNS) -> Float[Tensor,
 def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[Tensor, "N columns"]:
     """Queries from a CSV file with the columns t, x, y; a first line with these names may stand above.
 
+    Or from the array ``queries`` of a .npz, such as ``retracker track`` writes.
+
     Raises ValueError naming the line that is wrong.
     """
+    if Path(path).suffix.lower() == ".npz":
+        return _queries_of_npz(existing_file(path), columns)
     rows = []
     try:
         with existing_file(path).open(newline="", encoding="utf-8-sig") as file:
@@ -49,6 +54,20 @@ def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[
     if not rows:
         raise ValueError(f"{path}: holds no queries, expected lines of {','.join(columns)}")
     return torch.tensor(rows, dtype=torch.float64)
+
+
+def _queries_of_npz(path: Path, columns: tuple[str, ...]) -> Float[Tensor, "N columns"]:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            table = np.asarray(stored["queries"], dtype=np.float64)
+    except (ValueError, KeyError, BadZipFile, EOFError) as error:
+        raise ValueError(f"{path}: holds no array of queries ({','.join(columns)})") from error
+    if table.ndim != 2 or table.shape[1] != len(columns) or not len(table):
+        expected = f"expected queries of shape (N, {len(columns)}) = ({', '.join(columns)})"
+        raise ValueError(f"{path}: {expected}, got {table.shape}")
+    if not np.isfinite(table).all():
+        raise ValueError(f"{path}: query {int(np.argwhere(~np.isfinite(table))[0, 0])} is not finite")
+    return torch.from_numpy(table)
 
 
 def write_matches_npz(

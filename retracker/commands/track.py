@@ -1,36 +1,39 @@
-"""``retracker track``: follow points through a video file."""
+"""``retracker track``: follow points through videos."""
 
 import argparse
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from torch import nn
 
 from retracker.commands.shell import (
+    INTERRUPTED,
+    USER_ERROR,
     OneLineParser,
     add_common_arguments,
     check_folder,
     check_positive,
     compile_model,
+    complain,
     exit_code,
+    interruptible,
     load_model,
     parse_formats,
     progress_bar,
     say,
 )
-from retracker.commands.tables import parse_points, read_queries
+from retracker.commands.track_queries import add_query_arguments, chosen_queries
+from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
 from retracker.inference.clip import track
-from retracker.inference.pair import grid_points
-from retracker.media.track_files import write_tracks_csv, write_tracks_npz
-from retracker.media.video import VideoInfo, VideoWriter, iterate_video, probe
+from retracker.media.sources import FrameSource, Window, as_source, pictures_in, videos_in
 from retracker.types import TrackResult
-from retracker.visualize.tracks import TrackPainter
 
 PROGRAM = "retracker track"
-FORMATS = ("npz", "csv", "mp4")
-DEFAULT_GRID = 20  # points a side
+PRECISIONS = ("fp32", "bf16")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,95 +42,142 @@ def main(argv: list[str] | None = None) -> int:
     return exit_code(PROGRAM, lambda: run(arguments))
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Track as the arguments say and write what they ask for. Raises ValueError for a user's mistake."""
-    formats = parse_formats(arguments.save, FORMATS)
+def run(arguments: argparse.Namespace) -> int:
+    """Track as the arguments say and write what they ask for; returns the exit code.
+
+    Of several videos those that fail are named, and the others done. Raises ValueError for a user's mistake.
+    """
+    formats = parse_formats(arguments.save, tuple(FORMATS))
+    check_formats(formats)
     check_folder("--out", arguments.out)
-    check_positive("--max-frames", arguments.max_frames)
-    check_positive("--image-size", arguments.image_size)
-    info = probe(arguments.video)
-    queries = _queries(arguments, info)
+    for name in ("max_frames", "image_size", "max_size", "points_per_chunk", "stride"):
+        check_positive(f"--{name.replace('_', '-')}", getattr(arguments, name))
+    videos = _named([video for given in arguments.video for video in _videos_of(given)])
     model = load_model(arguments.ckpt, arguments.device)
     if arguments.compile:
         compile_model(model)
-    num_frames = _fewest(info.num_frames, arguments.max_frames)
-    steps = num_frames + int(queries[:, 0].max()) + 1 if num_frames and arguments.backward else num_frames
-    with progress_bar("tracking", steps) as progress:
-        result = track(
-            model,
-            arguments.video,
-            queries,
-            backward=arguments.backward,
-            image_size=arguments.image_size,
-            subpixel=not arguments.no_subpixel,
-            progress=progress,
-            max_frames=arguments.max_frames,
-        )
-    share = result.visible.float().mean().item()
-    say(f"{len(queries)} points in {len(result.tracks)} frames of {arguments.video}, visible in {share:.0%}")
-    _save(arguments, formats, result, queries)
+    failed = 0
+    with interruptible() as stop:
+        for video, name in videos:
+            try:
+                _track_one(arguments, formats, model, (video, arguments.out / f"{name}_tracks"), stop)
+            except (ValueError, OSError) as error:
+                if len(videos) == 1:
+                    raise
+                complain(PROGRAM, error)
+                failed += 1
+            if stop():
+                return INTERRUPTED
+    return USER_ERROR if failed else 0
 
 
 def _parser() -> OneLineParser:
-    parser = OneLineParser(prog=PROGRAM, description="Follow points through a video.")
-    parser.add_argument("video", type=Path, help="any video that FFmpeg reads")
-    points = parser.add_mutually_exclusive_group()
-    points.add_argument("--queries", type=Path, metavar="CSV", help="a file of lines t,x,y (frame, px)")
-    points.add_argument("--points", metavar="'T,X,Y;...'", help="the queries themselves")
-    points.add_argument("--grid", type=int, help=f"points a side (default: {DEFAULT_GRID})")
-    parser.add_argument("--grid-frame", type=int, default=0, help="the frame a grid is born in (default: 0)")
+    parser = OneLineParser(prog=PROGRAM, description="Follow points through videos.")
+    parser.add_argument(
+        "video", nargs="+", type=Path, help="a video, a folder of its frames, or a folder of videos"
+    )
+    add_query_arguments(parser)
     parser.add_argument("--backward", action="store_true", help="also follow points back from their query")
+    parser.add_argument("--start", type=int, default=0, help="the first frame (default: 0)")
+    parser.add_argument("--end", type=int, help="the frame before which to stop")
+    parser.add_argument("--stride", type=int, default=1, help="take every so manyth frame")
+    parser.add_argument("--max-frames", type=int, help="stop after this many frames")
+    parser.add_argument(
+        "--max-size", type=int, metavar="N", help="refine at, and draw, frames whose sides are at most N px"
+    )
+    parser.add_argument(
+        "--points-per-chunk", type=int, metavar="N", help="follow more points one chunk after the other"
+    )
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="what the network computes in"
+    )
     parser.add_argument(
         "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
     )
     parser.add_argument(
         "--compile", action="store_true", help="quicker, after some minutes in which nothing moves"
     )
-    parser.add_argument("--max-frames", type=int, help="stop after this many frames")
-    add_common_arguments(parser, FORMATS, default="npz,mp4")
+    add_common_arguments(parser, tuple(FORMATS), default="npz,mp4")
     return parser
 
 
-def _queries(arguments: argparse.Namespace, info: VideoInfo) -> Float[Tensor, "N 3"]:
-    if arguments.queries is not None:
-        return read_queries(arguments.queries)
-    if arguments.points is not None:
-        return parse_points(arguments.points)
-    count = DEFAULT_GRID if arguments.grid is None else arguments.grid
-    xy = grid_points(info.height, info.width, count).double()
-    return torch.cat([torch.full_like(xy[:, :1], arguments.grid_frame), xy], dim=-1)
+def _videos_of(given: Path) -> list[Path]:
+    """A file, a folder of frames, or each video of a folder of videos."""
+    return videos_in(given) if given.is_dir() and not pictures_in(given) and videos_in(given) else [given]
 
 
-def _save(
+def _named(videos: list[Path]) -> list[tuple[Path, str]]:
+    """Each video and the name that its files get; of those that share one, with its ending or its number."""
+    stems = [video.resolve().stem for video in videos]
+    full = [video.resolve().name.replace(".", "_") for video in videos]
+    names = [name if Counter(stems)[stem] > 1 else stem for stem, name in zip(stems, full, strict=True)]
+    numbered = [f"{name}_{k}" if Counter(names)[name] > 1 else name for k, name in enumerate(names)]
+    return list(zip(videos, numbered, strict=True))
+
+
+def _track_one(
     arguments: argparse.Namespace,
     formats: tuple[str, ...],
-    result: TrackResult,
-    queries: Float[Tensor, "N 3"],
+    model: nn.Module,
+    clip: tuple[Path, Path],  # the video, and how its files' names begin
+    stop: Callable[[], bool],
 ) -> None:
-    stem = arguments.out / f"{arguments.video.stem}_tracks"
+    video, stem = clip
+    source = as_source(video, _window(arguments))
+    queries = chosen_queries(arguments, source)
+    total = _steps(arguments, source, queries[:, 0])
+    place = next(model.parameters()).device.type
+    half = torch.autocast(place, dtype=torch.bfloat16) if arguments.precision == "bf16" else nullcontext()
+    with progress_bar(f"tracking {video.name}", total, "frames") as progress, half:
+        found = track(
+            model,
+            source,
+            queries,
+            backward=arguments.backward,
+            image_size=arguments.image_size,
+            subpixel=not arguments.no_subpixel,
+            points_per_chunk=arguments.points_per_chunk,
+            max_size=arguments.max_size,
+            progress=progress,
+            stop=stop,
+        )
+    if stop():
+        say(f"interrupted after {len(found.tracks)} frames of {video}; what was done is kept")
+    if not len(found.tracks):
+        return
+    share = found.visible.float().mean().item()
+    say(f"{len(queries)} points in {len(found.tracks)} frames of {video}, visible in {share:.0%}")
+    tracked = Tracked(
+        result=_numbered(found, source.window), source=source, stem=stem, max_size=arguments.max_size
+    )
     for name in formats:
-        path = stem.with_name(f"{stem.name}.{name}")
-        if name == "npz":
-            write_tracks_npz(path, result, queries, str(arguments.video))
-        elif name == "csv":
-            write_tracks_csv(path, result)
-        else:
-            _write_overlay(path, arguments, result, queries)
-        say(f"wrote {path}")
+        say(f"wrote {save(tracked, name)}")
 
 
-def _write_overlay(
-    path: Path, arguments: argparse.Namespace, result: TrackResult, queries: Float[Tensor, "N 3"]
-) -> None:
-    """Draw the tracks onto the video, decoding it once more rather than keeping it in memory."""
-    first_frame = None if arguments.backward else queries[:, 0].long()
-    painter = TrackPainter(result.tracks, result.visible, first_frame)
-    frames = islice(iterate_video(arguments.video), len(result.tracks))
-    with VideoWriter(path, result.fps) as writer, progress_bar("drawing", len(result.tracks)) as progress:
-        for t, frame in enumerate(frames):
-            writer.write(painter.draw(frame, t))
-            progress()
+def _window(arguments: argparse.Namespace) -> Window:
+    if arguments.max_frames is None:
+        return Window(start=arguments.start, end=arguments.end, stride=arguments.stride)
+    last = arguments.start + arguments.max_frames * arguments.stride
+    end = last if arguments.end is None else min(last, arguments.end)
+    return Window(start=arguments.start, end=end, stride=arguments.stride)
 
 
-def _fewest(*counts: int | None) -> int | None:
-    return min((count for count in counts if count is not None), default=None)
+def _steps(arguments: argparse.Namespace, source: FrameSource, births: torch.Tensor) -> int | None:
+    """How many frames will be looked at, if that is known."""
+    frames = source.declared()
+    if frames is None:
+        return None
+    chunks = births.split(arguments.points_per_chunk or len(births))
+    back = sum(int(some.max()) + 1 for some in chunks if some.max() > 0) if arguments.backward else 0
+    return len(chunks) * frames + back
+
+
+def _numbered(found: TrackResult, window: Window) -> TrackResult:
+    """The result with frames and queries numbered as in the video, of which only some frames were tracked."""
+    if window.start == 0 and window.stride == 1:
+        return found
+    queries = found.queries.clone()
+    queries[:, 0] = window.start + queries[:, 0] * window.stride
+    frames = window.start + torch.arange(len(found.tracks)) * window.stride
+    fps = None if found.fps is None else found.fps / window.stride
+    return replace(found, frames=frames, queries=queries, fps=fps)

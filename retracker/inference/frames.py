@@ -1,5 +1,7 @@
 """What comes in: frames of any size, brought to the size a network works at, and points inside them."""
 
+from math import log2
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -24,17 +26,23 @@ def resize(frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor
     return F.interpolate(frame[None].float(), size, **mode)[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def channels_first(frame: Tensor) -> UInt8[Tensor, "3 H W"]:
-    """A frame given as (3,H,W) or (H,W,3) uint8, as the former; raises ValueError if it is neither."""
-    if frame.ndim == 3 and frame.dtype == torch.uint8 and 0 not in frame.shape:
-        if frame.shape[0] == 3:
-            return frame
-        if frame.shape[-1] == 3:
-            return frame.permute(2, 0, 1)
-    raise ValueError(
-        f"expected a frame of shape (3, H, W) or (H, W, 3) and type uint8, "
-        f"got shape {tuple(frame.shape)} and type {str(frame.dtype).removeprefix('torch.')}"
-    )
+def finest_size(size: tuple[int, int], max_size: int | None) -> tuple[int, int]:
+    """The (height, width) that positions are refined at: its own, no side longer than ``max_size`` px."""
+    share = min(1.0, (max_size or max(size)) / max(size))
+    return max(1, round(share * size[0])), max(1, round(share * size[1]))
+
+
+def views(
+    frame: UInt8[Tensor, "3 H W"], small: tuple[int, int], finest: tuple[int, int]
+) -> list[UInt8[Tensor, "3 _ _"]]:
+    """A frame at its working (height, width), and in doublings up to the finest, if that is larger."""
+    growth = finest[0] / small[0], finest[1] / small[1]
+    doublings = max(0, round(log2(max(growth))))
+    shares = [step / doublings for step in range(1, doublings + 1)]
+    sizes = [
+        tuple(round(side * by**share) for side, by in zip(small, growth, strict=True)) for share in shares
+    ]
+    return [resize(frame, size) for size in (small, *sizes)]
 
 
 def check_inside(points: Float[Tensor, "N 2"], size: tuple[int, int] | None, first_index: int = 0) -> None:

@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
-from retracker.inference.frames import channels_first, resize, working_size
+from retracker.inference.frames import resize, working_size
 from retracker.media.files import existing_file
 from retracker.media.image import read_image
+from retracker.media.sources import rgb
 from retracker.types import FeaturePyramid, TensorStruct
 
 SURROUNDINGS_PX = 16  # at the working size: two cells of the coarsest grid to each side
@@ -77,7 +78,7 @@ class ImageEncoder:
         """An image by its file, or as an array. Raises ValueError or OSError, as ``read_image`` does."""
         if not isinstance(source, (str, Path)):
             self._num_arrays += 1
-            image = channels_first(as_tensor(source))
+            image = rgb(as_tensor(source))
             return self._keep(View(image=image, key=("", self._num_arrays)))
         path = existing_file(source)
         key = (str(path.resolve()), path.stat().st_mtime_ns)

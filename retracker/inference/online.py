@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
 from retracker.inference import snapshot
-from retracker.inference.frames import GROUP_SIZE, channels_first, check_inside, resize, shown, working_size
+from retracker.inference.frames import GROUP_SIZE, check_inside, finest_size, shown, views, working_size
 from retracker.inference.slots import FrameTracks, Slots, nobody
+from retracker.media.sources import rgb
+
+SETTINGS = ("image_size", "group_size", "subpixel", "max_size")
 
 
 class OnlineTracker:
@@ -22,7 +25,8 @@ class OnlineTracker:
     working size (``image_size ** 2`` pixels, aspect kept). Points live in groups of ``group_size`` slots,
     always full as far as the network can tell, so that a track does not depend on which others there are.
     Results are on the CPU. With ``subpixel`` what is returned of visible points is moved to where the grey
-    values around them, as they were at birth, fit best (``subpixel.py``).
+    values around them, as they were at birth, fit best (``subpixel.py``), up to full resolution, or frames
+    whose sides are no longer than ``max_size`` px.
     """
 
     def __init__(
@@ -31,9 +35,10 @@ class OnlineTracker:
         image_size: int | None = None,
         group_size: int = GROUP_SIZE,
         subpixel: bool = True,
+        max_size: int | None = None,
     ) -> None:
         self.model, self.image_size = model, image_size or model.image_size
-        self.group_size, self.subpixel = group_size, subpixel
+        self.group_size, self.subpixel, self.max_size = group_size, subpixel, max_size
         self.reset()
 
     def reset(self) -> None:
@@ -48,11 +53,7 @@ class OnlineTracker:
         return {
             "version": snapshot.VERSION,
             "weights": snapshot.digest(self.model),
-            "settings": {
-                "image_size": self.image_size,
-                "group_size": self.group_size,
-                "subpixel": self.subpixel,
-            },
+            "settings": {name: getattr(self, name) for name in SETTINGS},
             "size": self._size,
             "next_id": self._next_id,
             "born": {key: xy.clone() for key, xy in self._born.items()},
@@ -66,9 +67,8 @@ class OnlineTracker:
         taken with other weights.
         """
         snapshot.check(kept, self.model)
-        settings = kept["settings"]
-        self.image_size, self.group_size = settings["image_size"], settings["group_size"]
-        self.subpixel = settings["subpixel"]
+        for name in SETTINGS:
+            setattr(self, name, kept["settings"][name])
         self.reset()
         self._size = None if kept["size"] is None else tuple(kept["size"])
         self._next_id = kept["next_id"]
@@ -103,9 +103,11 @@ class OnlineTracker:
     def step(self, frame: Tensor | np.ndarray) -> FrameTracks:
         """Find all points in the next frame, (3,H,W) or (H,W,3) uint8, in the order of their ids.
 
+        Grey frames and ones with alpha are understood, too (``rgb``).
+
         Raises ValueError if the frame's size is not that of the first, or a query lies outside it.
         """
-        frame = channels_first(torch.as_tensor(frame))
+        frame = rgb(frame)
         size = (frame.shape[-2], frame.shape[-1])
         if self._size not in (None, size):
             raise ValueError(f"expected a frame of {shown(self._size)} like the first, got {shown(size)}")
@@ -125,11 +127,12 @@ class OnlineTracker:
     def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
         small = working_size(*size, self.image_size)
         device = next(self.model.parameters()).device
-        frame = resize(frame.to(device), small)
-        features = self.model.encode(frame[None])
+        finest = finest_size(size, self.max_size) if self.subpixel else small
+        seen = views(frame.to(device), small, finest)
+        features = self.model.encode(seen[0][None])
         for key, xy in self._born.items():
             self._slots.add(key, tuple(rescale(xy, size, small).tolist()))
-        found = self._slots.step(features, frame)
+        found = self._slots.step(features, seen)
         tracks = rescale(found.tracks, small, size)
         for row in torch.isin(found.ids, torch.tensor(list(self._born)).long()).nonzero()[:, 0].tolist():
             tracks[row] = self._born[int(found.ids[row])]  # to the bit, whatever resizing rounds

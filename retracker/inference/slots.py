@@ -4,8 +4,8 @@ The network always sees groups of exactly the same number of points, whoever els
 round differently for different sizes, and a point's track must not depend on its company.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,6 +29,14 @@ class FrameTracks(TensorStruct):
     ids: Int[Tensor, " N"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GreyImage(TensorStruct):
+    """A frame's grey values at some size."""
+
+    values: Float[Tensor, "1 1 h w"]
+    zoom: Float[Tensor, "2"]  # by how much (x, y) px of the working size grow
+
+
 class Group:
     """A fixed number of slots and the network's state for them."""
 
@@ -37,12 +45,13 @@ class Group:
         self.ids: list[int | None] = [None] * size
         self.births: dict[int, tuple[float, float]] = {}  # slot -> where its point starts in the next frame
         self.state: TrackState | None = None
-        self.patches: Patches | None = None  # around each point where it was born
+        self.patches: tuple[Patches, ...] = ()  # around each point where it was born, at each size
 
-    def step(self, features: FeaturePyramid, image: Float[Tensor, "1 1 h w"] | None) -> FrameTracks:
+    def step(self, features: FeaturePyramid, images: Sequence[GreyImage]) -> FrameTracks:
         """Advance by one frame; returns the points of the slots that are taken, slot by slot.
 
-        With the frame's ``grey`` values positions are sharpened, and the network goes on from there.
+        With the frame's ``grey`` values, the coarsest first, positions are sharpened, and the network goes on
+        from there.
         """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
@@ -52,11 +61,11 @@ class Group:
         xy, born = xy.to(device), born.to(device)
         frame, self.state = self._net.step(features, self.state, xy, born)
         tracks = frame.xy[0].float()
-        if image is not None:
-            self._cut(image, xy[0], born[0])
-            laid = self._sharpened(image, tracks, frame.visible[0] & ~born[0])
-            tracks = laid.xy
-            self.state = self.state.moved_to(tracks[None], laid.better[None])
+        if images:
+            self._cut(images, xy[0], born[0])
+            sharp = self._sharpened(images, tracks, frame.visible[0] & ~born[0])
+            self.state = self.state.moved_to(sharp[None], (sharp != tracks).any(-1)[None])
+            tracks = sharp
         self.births = {}
         taken = [slot for slot, key in enumerate(self.ids) if key is not None]
         return FrameTracks(
@@ -66,18 +75,25 @@ class Group:
             ids=torch.tensor([self.ids[slot] for slot in taken]),
         )
 
-    def _cut(self, image: Tensor, xy: Float[Tensor, "G 2"], born: Bool[Tensor, " G"]) -> None:
-        if self.patches is None:
-            self.patches = cut_patches(image, xy)
-        elif self.births:
-            self.patches = where(born, cut_patches(image, xy), self.patches)
+    def _cut(self, images: Sequence[GreyImage], xy: Float[Tensor, "G 2"], born: Bool[Tensor, " G"]) -> None:
+        if self.patches and not self.births:
+            return
+        fresh = tuple(cut_patches(image.values, xy * image.zoom) for image in images)
+        old = self.patches or fresh
+        self.patches = tuple(where(born, new, kept) for new, kept in zip(fresh, old, strict=True))
 
-    def _sharpened(self, image: Tensor, xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]) -> Laid:
+    def _sharpened(
+        self, images: Sequence[GreyImage], xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]
+    ) -> Float[Tensor, "G 2"]:
         """Each point that is seen where its patch fits best, starting unturned: turns of the past mislead."""
-        start = Laid(xy=xy, affine=torch.eye(2, device=xy.device).expand(len(xy), 2, 2), better=seen)
-        laid = self._lay(self.patches, image, start, TRACK_ROUNDS)
-        better = seen & laid.better
-        return replace(laid, xy=torch.where(better[:, None], laid.xy, xy), better=better)
+        affine = torch.eye(2, device=xy.device).expand(len(xy), 2, 2)
+        for patches, image in zip(self.patches, images, strict=True):
+            start = Laid(xy=xy * image.zoom, affine=affine, better=seen)
+            laid = self._lay(patches, image.values, start, TRACK_ROUNDS)
+            better = seen & laid.better
+            xy = torch.where(better[:, None], laid.xy / image.zoom, xy)
+            affine = torch.where(better[:, None, None], laid.affine, affine)
+        return xy
 
     def free(self, slot: int) -> None:
         self.ids[slot] = None
@@ -116,10 +132,12 @@ class Slots:
         if all(key is None for key in group.ids):
             self._groups.remove(group)
 
-    def step(self, features: FeaturePyramid, frame: UInt8[Tensor, "3 h w"]) -> FrameTracks:
-        """Find every point in one frame, encoded and as it is, both at the working size."""
-        image = self._grey(frame) if self.subpixel and self._groups else None
-        found = [group.step(features, image) for group in self._groups]
+    def step(self, features: FeaturePyramid, views: Sequence[UInt8[Tensor, "3 _ _"]]) -> FrameTracks:
+        """Find every point in one frame: encoded, and as it is at the working size and at larger ones."""
+        images = (
+            [self._grey_image(view, views[0]) for view in views] if self.subpixel and self._groups else []
+        )
+        found = [group.step(features, images) for group in self._groups]
         if not found:
             return nobody()
         together = found[0].map(lambda *parts: torch.cat(parts), *found[1:])
@@ -133,6 +151,10 @@ class Slots:
             for group in self._groups
         ]
 
+    def _grey_image(self, view: UInt8[Tensor, "3 h w"], smallest: UInt8[Tensor, "3 _ _"]) -> GreyImage:
+        zoom = [view.shape[axis] / smallest.shape[axis] for axis in (-1, -2)]
+        return GreyImage(values=self._grey(view), zoom=torch.tensor(zoom, device=view.device))
+
     def restore(self, groups: list[dict[str, Any]]) -> None:
         """Have the groups of a ``snapshot`` instead of one's own."""
         device = next(self.net.parameters()).device
@@ -141,7 +163,7 @@ class Slots:
             group = Group(len(kept["ids"]), self.net, self._lay)
             group.ids = list(kept["ids"])
             group.state = track_state(kept["state"]).to(device)
-            group.patches = kept["patches"] and Patches(**kept["patches"]).to(device)
+            group.patches = tuple(Patches(**values).to(device) for values in kept["patches"])
             self._groups.append(group)
             self._place |= {key: (group, slot) for slot, key in enumerate(group.ids) if key is not None}
 
@@ -154,7 +176,7 @@ class Slots:
             return x
 
         for group in self._groups:
-            for held in (group.state, group.patches):
+            for held in (group.state, *group.patches):
                 if held is not None:
                     held.map(weigh)
         return sum(sizes)

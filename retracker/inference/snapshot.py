@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retracker.types import Estimate, TemporalMemory, TensorStruct, TrackState
 
-VERSION = 1
+VERSION = 2
 KEYS = {"version", "weights", "settings", "size", "next_id", "born", "groups"}
 
 

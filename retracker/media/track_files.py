@@ -18,7 +18,8 @@ SCORER = "retracker"  # DeepLabCut's word for who has labelled
 
 
 def write_tracks_npz(path: Path, result: TrackResult, queries: Float[Tensor, "N 3"], video: str) -> None:
-    """All of a result: tracks, visible, confidence, queries (t,x,y), fps, times, size (height,width), video.
+    """All of a result: tracks, visible, confidence, queries (t,x,y), fps, times (s) and frames (their numbers
+    in the video) of the tracks, size (height,width), video.
 
     What is not known is left out.
     """
@@ -29,6 +30,7 @@ def write_tracks_npz(path: Path, result: TrackResult, queries: Float[Tensor, "N 
         "queries": queries.numpy(),
         "fps": None if result.fps is None else np.float64(result.fps),
         "times": None if result.times is None else result.times.numpy(),
+        "frames": None if result.frames is None else result.frames.numpy(),
         "size": None if result.size is None else np.array(result.size),
         "video": np.array(video),
     }
@@ -44,10 +46,10 @@ def write_tracks_csv(path: Path, result: TrackResult) -> None:
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        for t, (tracks, visible, confidence) in enumerate(_frames(result)):
+        for t, (frame, tracks, visible, confidence) in enumerate(_frames(result)):
             time = "" if result.times is None else f"{result.times[t].item():.6f}"
             for n, ((x, y), seen, sure) in enumerate(zip(tracks, visible, confidence, strict=True)):
-                writer.writerow((t, n, x, y, int(seen), sure, time))
+                writer.writerow((frame, n, x, y, int(seen), sure, time))
 
 
 def write_tracks_deeplabcut(path: Path, result: TrackResult) -> None:
@@ -61,9 +63,9 @@ def write_tracks_deeplabcut(path: Path, result: TrackResult) -> None:
         writer.writerow(["scorer", *[SCORER] * len(names)])
         writer.writerow(["bodyparts", *names])
         writer.writerow(["coords", *["x", "y", "likelihood"] * result.tracks.shape[1]])
-        for t, (tracks, _, confidence) in enumerate(_frames(result)):
+        for frame, tracks, _, confidence in _frames(result):
             cells = zip(tracks, confidence, strict=True)
-            writer.writerow([t, *[cell for (x, y), sure in cells for cell in (x - 0.5, y - 0.5, sure)]])
+            writer.writerow([frame, *[cell for (x, y), sure in cells for cell in (x - 0.5, y - 0.5, sure)]])
 
 
 def read_tracks(path: str | Path) -> TrackResult:
@@ -80,9 +82,11 @@ def read_tracks(path: str | Path) -> TrackResult:
         raise ValueError(f"{path}: holds no tracks of retracker ({error})") from error
 
 
-def _frames(result: TrackResult) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _frames(result: TrackResult) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
     """Frame by frame; numpy's scalars print the fewest digits that are read back as the same number."""
-    return zip(result.tracks.numpy(), result.visible.numpy(), result.confidence.numpy(), strict=True)
+    numbers = range(len(result.tracks)) if result.frames is None else result.frames.tolist()
+    answers = (result.tracks, result.visible, result.confidence)
+    return zip(numbers, *(values.numpy() for values in answers), strict=True)
 
 
 def _read_npz(path: Path) -> TrackResult:
@@ -98,6 +102,8 @@ def _read_npz(path: Path) -> TrackResult:
             size=size,
             fps=float(stored["fps"]) if "fps" in stored else None,
             times=torch.from_numpy(stored["times"]).double() if "times" in stored else None,
+            frames=torch.from_numpy(stored["frames"]).long() if "frames" in stored else None,
+            queries=torch.from_numpy(stored["queries"]).double() if "queries" in stored else None,
         )
 
 
@@ -112,10 +118,13 @@ def _read_csv(path: Path) -> TrackResult:
     num_frames = len(set(table[:, 0].tolist()))
     order = np.lexsort((table[:, 1], table[:, 0]))
     grid = torch.from_numpy(table[order].reshape(num_frames, -1, len(COLUMNS)))  # T N columns
-    times = grid[:, 0, 6] if grid.numel() else None
+    if not grid.numel():
+        raise ValueError("it has no lines")
+    numbers, times = grid[:, 0, 0].long(), grid[:, 0, 6]
     return TrackResult(
         tracks=grid[..., 2:4].float(),
         visible=grid[..., 4] > 0.5,
         confidence=grid[..., 5].float(),
-        times=None if times is None or times.isnan().any() else times.clone(),
+        times=None if times.isnan().any() else times.clone(),
+        frames=None if torch.equal(numbers, torch.arange(num_frames)) else numbers,
     )

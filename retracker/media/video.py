@@ -27,6 +27,7 @@ SEEK_BEHIND = 30  # frames: these are decoded sooner than a key frame is found
 ONE_FRAME_A_PACKET = ("h264", "hevc", "av1", "vp9", "mjpeg")  # VP8 hides frames, MPEG-4 packs two in one
 BT_709 = 1  # the code of that standard's matrix, primaries and transfer curve: what browsers assume
 LIMITED_RANGE = 1
+TICK = Fraction(1, 90_000)  # s, of files whose frames have times of their own (as in MPEG-2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +71,18 @@ def iterate_video(path: str | Path) -> Iterator[UInt8[Tensor, "3 H W"]]:
 
     Raises FileNotFoundError if the file is missing, ValueError if it is no video, has no frame, or breaks.
     """
-    count = 0
+    return (frame for _, frame in iterate_timed(path))
+
+
+def iterate_timed(path: str | Path) -> Iterator[tuple[float, UInt8[Tensor, "3 H W"]]]:
+    """As ``iterate_video``, each frame behind the time (s) at which the file says that it is shown."""
+    count, time = 0, 0.0
     try:
         with _opened(path) as (container, stream):
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
-                yield _to_tensor(frame)
+                time = frame.time if frame.time is not None else time + (1 / _rate(stream) if count else 0)
+                yield float(time), _to_tensor(frame)
                 count += 1
     except av.error.FFmpegError as error:
         where = f"breaks after frame {count - 1}" if count else "cannot be read as a video"
@@ -88,11 +95,10 @@ def probe(path: str | Path) -> VideoInfo:
     """Look at a video's header and first frame. Raises what ``iterate_video`` raises."""
     first = next(iterate_video(path))
     with _opened(path) as (_, stream):
-        fps = stream.average_rate or stream.guessed_rate or UNKNOWN_FPS
         return VideoInfo(
             height=first.shape[-2],
             width=first.shape[-1],
-            fps=float(fps),
+            fps=float(_rate(stream)),
             num_frames=stream.frames or None,
         )
 
@@ -122,6 +128,7 @@ class VideoWriter:
 
     ``with VideoWriter(path, fps) as writer: writer.write(frame)``. Odd sizes are padded to even ones, which
     4:2:0 chroma needs, by repeating the last row or column. If the body raises, no file is left or replaced.
+    Frames that do not come at an even rate are all written with their times.
     """
 
     def __init__(self, path: str | Path, fps: float | int) -> None:
@@ -139,15 +146,19 @@ class VideoWriter:
     ) -> bool | None:
         return self._session.__exit__(kind, error, trace)
 
-    def write(self, frame: UInt8[Tensor, "3 H W"]) -> None:
-        """Append one RGB frame. Raises ValueError if its size is not that of the first."""
+    def write(self, frame: UInt8[Tensor, "3 H W"], time_s: float | None = None) -> None:
+        """Append one RGB frame, to be shown at ``time_s``. Raises ValueError if it has another size."""
         size = (frame.shape[-2], frame.shape[-1])
         if self._size is None:
-            self._size, self._stream = size, self._add_stream(size)
+            self._size, self._stream, self._start = size, self._add_stream(size), time_s
+            if time_s is not None:
+                self._stream.codec_context.time_base = TICK
         if size != self._size:
             raise ValueError(f"{self.path}: expected frames of {self._size} (height, width), got {size}")
         picture = av.VideoFrame.from_ndarray(_to_even(frame), format="rgb24")
         picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+        if time_s is not None:
+            picture.time_base, picture.pts = TICK, round((time_s - self._start) / TICK)
         self._container.mux(self._stream.encode(picture))
 
     @contextmanager
@@ -232,6 +243,10 @@ def _opened(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.
         if not container.streams.video:
             raise ValueError(f"{path}: holds no video stream")
         yield container, container.streams.video[0]
+
+
+def _rate(stream: av.VideoStream) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or UNKNOWN_FPS
 
 
 def _to_tensor(frame: av.VideoFrame) -> UInt8[Tensor, "3 H W"]:

@@ -26,6 +26,7 @@ def ingredients(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ingredients")
     video = Synthetic(length=1, difficulty="easy", num_frames=5, num_points=2, size=64, seed=0)[0].video
     write_video(folder / "clip.mp4", video, fps=8)
+    (folder / "empty").mkdir()
     write_image(folder / "a.png", video[0])
     write_image(folder / "b.png", video[3])
     config = OmegaConf.to_container(compose_config("train", []).model)
@@ -124,7 +125,7 @@ def test_match_writes_arrays_and_a_picture(folder):
     [
         (["nowhere.mp4"], "nowhere.mp4: no such file"),
         (["text.mp4"], "text.mp4: cannot be read as a video"),
-        (["."], "is a folder"),
+        (["empty"], "empty: holds no picture and no video"),
         (["clip.mp4", "--points", "0,99,3"], "query 0 at (99, 3) lies outside the frame of 64 x 64 px"),
         (["clip.mp4", "--points", "5,9,3"], "query 0 is in frame 5, after the end: the video has 5 frames"),
         (["clip.mp4", "--points", "2,9,3", "--max-frames", "2"], "after the end: the video has 2 frames"),
@@ -143,7 +144,10 @@ def test_match_writes_arrays_and_a_picture(folder):
             ["clip.mp4", "--grid", "2", "--grid-frame", "-1"],
             "whole frame number from 0 to 2147483647, got -1",
         ),
-        (["clip.mp4", "--save", "npz,gif"], "--save: expected some of npz, csv, mp4, got 'gif'"),
+        (
+            ["clip.mp4", "--save", "npz,gif"],
+            "--save: expected some of npz, csv, deeplabcut, mp4, rrd, got 'gif'",
+        ),
         (["clip.mp4", "--max-frames", "0"], "--max-frames: expected a positive number, got 0"),
         (["clip.mp4", "--device", "abacus"], "--device: cannot use 'abacus'"),
         (["clip.mp4", "--out", "clip.mp4"], "--out: cannot make the folder clip.mp4"),

@@ -1,6 +1,5 @@
 """Whole clips, pairs of images and co-tracker's signature."""
 
-import weakref
 from itertools import cycle
 
 import av
@@ -11,7 +10,9 @@ from retracker.inference import clip
 from retracker.inference.clip import track
 from retracker.inference.pair import grid_points, match
 from retracker.inference.predictor import CoTrackerPredictor, grid_with_margin
+from retracker.inference.queries import Dense, Grid, Mask
 from retracker.media.image import write_image
+from retracker.media.sources import FrameStream
 from retracker.media.video import read_video, write_video
 
 
@@ -60,19 +61,95 @@ def test_backward_tracking_is_forward_tracking_of_the_reversed_clip(model, sampl
     assert torch.equal(result.tracks[3, :4], both[:4, 1:])
 
 
-def test_backward_tracking_keeps_only_the_frames_up_to_the_last_query(model, sample, monkeypatch):
-    prepare, frames, alive = clip._prepare, [], []
+def test_backward_tracking_keeps_only_the_frames_up_to_the_last_query(model, sample):
+    one = sample.video[0].numpy().copy()
 
-    def watched(*args):
-        for frame in prepare(*args):
-            own = frame.clone()
-            frames.append(weakref.ref(own))
-            yield own
+    def camera():
+        for frame in sample.video:
+            one[:] = frame.numpy()  # into the same memory, as cameras do
+            yield one
 
-    monkeypatch.setattr(clip, "_prepare", watched)
-    count = lambda: alive.append(sum(frame() is not None for frame in frames))  # noqa: E731
-    track(model, sample.video.repeat(2, 1, 1, 1), [[1, 20.0, 30.0]], backward=True, progress=count)
-    assert len(frames) == 12 and max(alive) <= 2 + 2  # the two that are kept, and what is just in hand
+    source = FrameStream(camera())
+    streamed = track(model, source, [[1, 20.0, 30.0]], backward=True)
+    held = track(model, sample.video, [[1, 20.0, 30.0]], backward=True)
+    assert torch.equal(streamed.tracks, held.tracks) and len(source._kept) == 2
+
+
+def test_backward_tracking_reads_a_file_again_instead_of_keeping_its_frames(
+    model, sample, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(clip, "READ_BACK", 2)  # in several blocks
+    write_video(tmp_path / "clip.mp4", sample.video, fps=7)
+    held = track(model, read_video(tmp_path / "clip.mp4")[0], [[5, 20.0, 30.0]], backward=True)
+    streamed = track(model, tmp_path / "clip.mp4", [[5, 20.0, 30.0]], backward=True)
+    assert torch.equal(streamed.tracks, held.tracks) and torch.equal(streamed.confidence, held.confidence)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_chunks_of_points_give_the_same_answer(model, sample, queries, backward):
+    whole = track(model, sample.video, queries, backward=backward)
+    parts = track(model, sample.video, queries, backward=backward, points_per_chunk=4)
+    for name in ("tracks", "visible", "confidence", "queries"):
+        assert torch.equal(getattr(whole, name), getattr(parts, name))
+
+
+def test_an_iterator_cannot_be_tracked_in_chunks(model, sample, queries):
+    with pytest.raises(ValueError, match="only once"):
+        track(model, iter(sample.video), queries, points_per_chunk=4)
+    with pytest.raises(ValueError, match="positive"):
+        track(model, sample.video, queries, points_per_chunk=0)
+
+
+@pytest.mark.parametrize("most", [None, 4])
+@pytest.mark.parametrize("asked_before", [0, 3, 8])
+def test_what_was_done_when_tracking_is_stopped_is_kept(model, sample, queries, most, asked_before):
+    queries = queries.clone()
+    queries[:, 0] = torch.tensor([0, 0, 0, 5, 0, 2, 2, 3, 3])
+    answers = iter([False] * asked_before)
+    found = track(
+        model, sample.video, queries, backward=True, points_per_chunk=most, stop=lambda: next(answers, True)
+    )
+    whole = track(model, sample.video, queries, backward=True)
+    assert len(found.tracks) == min(6, asked_before)
+    done = found.confidence > 0
+    assert torch.equal(found.tracks[done], whole.tracks[: len(done)][done])
+    assert not found.visible[~done].any() and found.tracks.isfinite().all()
+    assert asked_before == 0 or done[0].sum() >= 3
+
+
+def test_layouts_are_laid_out_once_the_size_is_known(model, sample):
+    grid = track(model, sample.video, Grid(3, frame=2))
+    assert (
+        torch.equal(grid.queries[:, 1:].float(), grid_points(64, 64, 3)) and (grid.queries[:, 0] == 2).all()
+    )
+    dense = Dense(4).points(9, 6)
+    assert dense.tolist() == [[1.5, 1.5], [5.5, 1.5], [1.5, 5.5], [5.5, 5.5]]
+    assert len(Dense().points(3, 5)) == 15 and Dense(100).points(2, 3).tolist() == [[2.5, 1.5]]
+    mask = torch.zeros(64, 64, dtype=torch.bool)
+    mask[10:20, 30:50] = True
+    inside = track(model, sample.video, Mask(mask.numpy(), spacing=5), max_frames=1).queries[:, 1:]
+    assert len(inside) == 8
+    assert ((inside > torch.tensor([30.0, 10.0])) & (inside < torch.tensor([50.0, 20.0]))).all()
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        (Grid(0), "at least 1 point a side"),
+        (Grid(2, frame=6), "query 0 is in frame 6, after the end"),
+        (Dense(0), "spacing of at least 1 px"),
+        (Mask(torch.ones(4, 4, dtype=torch.bool)), "mask of the frame's 64 x 64 px, got 4 x 4 px"),
+        (Mask(torch.zeros(64, 64, dtype=torch.bool)), "mask holds none of the points"),
+    ],
+)
+def test_a_layout_that_gives_no_points_is_refused(model, sample, layout, message):
+    with pytest.raises(ValueError, match=message):
+        track(model, sample.video, layout)
+
+
+def test_one_frame_is_a_video(model, sample):
+    result = track(model, sample.video[:1], Grid(2), backward=True)
+    assert result.tracks.shape == (1, 4, 2) and result.visible.all()
 
 
 def test_a_query_after_the_first_fragment_of_a_fragmented_file_is_tracked(model, sample, tmp_path):

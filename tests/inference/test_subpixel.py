@@ -169,7 +169,7 @@ def test_the_net_goes_on_from_what_was_told():
     told = []
     with torch.inference_mode():
         for frame in video:
-            told.append(slots.step(net.encode(frame[None]), frame))
+            told.append(slots.step(net.encode(frame[None]), [frame]))
             torch.testing.assert_close(group.state.last.xy[0], told[-1].tracks, atol=1e-4, rtol=0)
     assert told[-1].visible.any()
     moved = told[-1].tracks - told[-2].tracks
