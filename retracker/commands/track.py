@@ -3,7 +3,7 @@
 import argparse
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from retracker.commands.shell import (
     progress_bar,
     say,
 )
+from retracker.commands.track_live import LiveSource, is_live, live_name, live_source
 from retracker.commands.track_queries import add_query_arguments, chosen_queries
 from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
 from retracker.inference.clip import track
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     with interruptible() as stop:
         for video, name in videos:
             try:
-                _track_one(arguments, formats, model, (video, arguments.out / f"{name}_tracks"), stop)
+                _track_one(arguments, formats, model, (video, name), stop)
             except (ValueError, OSError) as error:
                 if len(videos) == 1:
                     raise
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _parser() -> OneLineParser:
     parser = OneLineParser(prog=PROGRAM, description="Follow points through videos.")
     parser.add_argument(
-        "video", nargs="+", type=Path, help="a video, a folder of its frames, or a folder of videos"
+        "video", nargs="+", help="a video, a folder of its frames or of videos, a camera's number, or a URL"
     )
     add_query_arguments(parser)
     parser.add_argument("--backward", action="store_true", help="also follow points back from their query")
@@ -101,15 +102,18 @@ def _parser() -> OneLineParser:
     return parser
 
 
-def _videos_of(given: Path) -> list[Path]:
-    """A file, a folder of frames, or each video of a folder of videos."""
-    return videos_in(given) if given.is_dir() and not pictures_in(given) and videos_in(given) else [given]
+def _videos_of(given: str) -> list[str]:
+    """A file, a folder of frames, a camera, or each video of a folder of videos."""
+    if Path(given).is_dir() and not pictures_in(given) and videos_in(given):
+        return [str(path) for path in videos_in(given)]
+    return [given]
 
 
-def _named(videos: list[Path]) -> list[tuple[Path, str]]:
+def _named(videos: list[str]) -> list[tuple[str, str]]:
     """Each video and the name that its files get; of those that share one, with its ending or its number."""
-    stems = [video.resolve().stem for video in videos]
-    full = [video.resolve().name.replace(".", "_") for video in videos]
+    paths = [Path(live_name(video)) if is_live(video) else Path(video).resolve() for video in videos]
+    stems = [path.stem for path in paths]
+    full = [path.name.replace(".", "_") for path in paths]
     names = [name if Counter(stems)[stem] > 1 else stem for stem, name in zip(stems, full, strict=True)]
     numbered = [f"{name}_{k}" if Counter(names)[name] > 1 else name for k, name in enumerate(names)]
     return list(zip(videos, numbered, strict=True))
@@ -119,16 +123,43 @@ def _track_one(
     arguments: argparse.Namespace,
     formats: tuple[str, ...],
     model: nn.Module,
-    clip: tuple[Path, Path],  # the video, and how its files' names begin
+    clip: tuple[str, str],  # the video, and the name of its files
     stop: Callable[[], bool],
 ) -> None:
-    video, stem = clip
-    source = as_source(video, _window(arguments))
+    video, name = clip
+    stem = arguments.out / f"{name}_tracks"
+    with ExitStack() as opened:
+        if is_live(video):
+            source = opened.enter_context(live_source(video, _window(arguments)))
+        else:
+            source = as_source(video, _window(arguments))
+        found = _tracked(arguments, model, source, name, stop)
+        if stop():
+            say(f"interrupted after {len(found.tracks)} frames of {video}; what was done is kept")
+        if not len(found.tracks):
+            return
+        share, num_points = found.visible.float().mean().item(), found.tracks.shape[1]
+        say(f"{num_points} points in {len(found.tracks)} frames of {video}, visible in {share:.0%}")
+        if isinstance(source, LiveSource):
+            say(source.report())
+            source = source.recorded()
+        tracked = Tracked(result=found, source=source, stem=stem, max_size=arguments.max_size)
+        for form in formats:
+            say(f"wrote {save(tracked, form)}")
+
+
+def _tracked(
+    arguments: argparse.Namespace,
+    model: nn.Module,
+    source: FrameSource,
+    name: str,
+    stop: Callable[[], bool],
+) -> TrackResult:
     queries = chosen_queries(arguments, source)
     total = _steps(arguments, source, queries[:, 0])
     place = next(model.parameters()).device.type
     half = torch.autocast(place, dtype=torch.bfloat16) if arguments.precision == "bf16" else nullcontext()
-    with progress_bar(f"tracking {video.name}", total, "frames") as progress, half:
+    with progress_bar(f"tracking {name}", total, "frames") as progress, half:
         found = track(
             model,
             source,
@@ -141,17 +172,7 @@ def _track_one(
             progress=progress,
             stop=stop,
         )
-    if stop():
-        say(f"interrupted after {len(found.tracks)} frames of {video}; what was done is kept")
-    if not len(found.tracks):
-        return
-    share = found.visible.float().mean().item()
-    say(f"{len(queries)} points in {len(found.tracks)} frames of {video}, visible in {share:.0%}")
-    tracked = Tracked(
-        result=_numbered(found, source.window), source=source, stem=stem, max_size=arguments.max_size
-    )
-    for name in formats:
-        say(f"wrote {save(tracked, name)}")
+    return _numbered(found, source.window)
 
 
 def _window(arguments: argparse.Namespace) -> Window:

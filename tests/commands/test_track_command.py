@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -223,3 +224,26 @@ def test_what_is_done_when_ctrl_c_is_pressed_is_written(folder, tmp_path):
     assert "interrupted after" in told and "what was done is kept" in told
     found = read_tracks(tmp_path / "long_tracks.npz")
     assert 0 < len(found.tracks) < 1600 and f"after {len(found.tracks)} frames" in told
+
+
+def test_a_stream_is_tracked_as_it_comes(folder, tmp_path, capsys):
+    """A file behind a URL is played at its own speed: who is slower leaves frames out."""
+    url = (folder / "clip.mp4").as_uri()  # file://...
+    assert run(folder, tmp_path, url, "--points", "0,20,30", "--save", "npz,mp4") == 0
+    [name] = [path.stem for path in tmp_path.glob("*.npz")]
+    found = read_tracks(tmp_path / f"{name}.npz")
+    told = capsys.readouterr().out
+    [came] = re.findall(r"(\d+) frames came, (\d+) were left out", told)
+    assert int(came[0]) - int(came[1]) == len(found.tracks) > 0
+    assert (found.times.diff() > 0).all() and found.tracks[0, 0].tolist() == [20.0, 30.0]
+    assert probe(tmp_path / f"{name}.mp4").num_frames == len(found.tracks)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [("91", "camera 91: cannot be opened"), ("rtsp://127.0.0.1:9/none", "cannot be opened")],
+)
+def test_a_camera_that_is_not_there_is_one_line(folder, tmp_path, capsys, source, message):
+    assert run(folder, tmp_path, source) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
