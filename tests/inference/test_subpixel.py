@@ -5,6 +5,7 @@ import torch
 
 from retracker.checkpoint import load
 from retracker.inference.clip import track
+from retracker.inference.frames import finest_size, views
 from retracker.inference.online import OnlineTracker
 from retracker.inference.pair import match
 from retracker.inference.slots import Slots
@@ -210,3 +211,38 @@ def test_a_slot_that_is_taken_again_has_the_patch_of_its_new_point():
     found = tracker.step(video[2])
     fresh = track(net, video[1:3], [[0.0, 130.0, 60.0]])
     assert torch.equal(found.tracks[1], fresh.tracks[1, 0])
+
+
+def test_large_frames_are_refined_at_full_resolution_and_in_a_stream_the_same():
+    net, large = load("tiny"), (560, 640)
+    image = picture(size=large, blur=1.2)
+    moves = [[[1.0, 0.0, 2.3 * t], [0.0, 1.0, -1.45 * t]] for t in range(4)]
+    video = torch.stack([tensor(warped(image, matrix, large)) for matrix in moves])
+    points = inner(grid_points(*large, 5), large, margin=60)
+    queries = torch.cat([torch.zeros(len(points), 1), points], dim=1)
+    truth = points + torch.arange(4)[:, None, None] * torch.tensor([2.3, -1.45])
+    small, full = (track(net, video, queries, max_size=size) for size in (256, None))
+    errors = [(found.tracks[1:] - truth[1:]).norm(dim=-1).median() for found in (small, full)]
+    assert errors[1] < 0.03 < errors[0]
+    tracker = OnlineTracker(net)
+    tracker.add_queries(points)
+    for t, frame in enumerate(video):
+        if t == 2:  # in between it goes elsewhere
+            kept, tracker = tracker.snapshot(), OnlineTracker(net, max_size=100)
+            tracker.restore(kept)
+        assert torch.equal(tracker.step(frame).tracks, full.tracks[t])
+
+
+@pytest.mark.parametrize(
+    ("frame", "most", "expected"),
+    [
+        ((100, 200), None, [(16, 32), (29, 59), (54, 109), (100, 200)]),
+        ((100, 200), 100, [(16, 32), (28, 57), (50, 100)]),
+        ((100, 200), 40, [(16, 32)]),
+        ((10, 20), None, [(16, 32)]),
+    ],
+)
+def test_frames_grow_to_the_finest_size_in_about_doublings(frame, most, expected):
+    image = torch.zeros(3, *frame, dtype=torch.uint8)
+    sizes = [tuple(view.shape[1:]) for view in views(image, (16, 32), finest_size(frame, most))]
+    assert sizes == expected
