@@ -71,6 +71,13 @@ def draw_side_by_side(
     return torch.stack([picture.draw(frame, t) for t, frame in enumerate(video)])
 
 
+def contact_sheet(pictures: list[UInt8[Tensor, "3 H W"]], titles: list[str]) -> UInt8[Tensor, "3 high wide"]:
+    """Pictures of one size on one sheet, each with a title."""
+    return to_image(
+        in_grid([_titled(to_array(p), title, "rb") for p, title in zip(pictures, titles, strict=True)])
+    )
+
+
 def in_grid(tiles: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "high wide 3"]:
     """Tiles of one size on a sheet: two in a row, more as they fit a screen."""
     height, width = tiles[0].shape[:2]
@@ -93,12 +100,17 @@ def num_columns(count: int, height: int, width: int) -> int:
     return max(fitting, default=1)
 
 
-def _titled(tile: UInt8[np.ndarray, "h w 3"], title: str) -> UInt8[np.ndarray, "h w 3"]:
-    size = max(12.0, TITLE_SHARE * len(tile))
-    room = tile.shape[1] - size
-    while len(title) > 1 and text_width(title, size) > room:
+def _titled(tile: UInt8[np.ndarray, "h w 3"], title: str, corner: str = "la") -> UInt8[np.ndarray, "h w 3"]:
+    """With a title in the corner that an anchor of PIL names, shortened if need be."""
+    height, width = tile.shape[:2]
+    size = max(12.0, TITLE_SHARE * height)
+    while len(title) > 1 and text_width(title, size) > width - size:
         title = f"{title[:-2]}\N{HORIZONTAL ELLIPSIS}"
-    return text(tile, (size / 2, size / 2), title, size)
+    place = (
+        size / 2 if corner[0] == "l" else width - size / 2,
+        size / 2 if corner[1] == "a" else height - size / 2,
+    )
+    return text(tile, place, title, size, anchor=corner)
 
 
 def _error_lines(painter: TrackPainter, truth: TrackPainter, t: int, height: int, width: int) -> Strokes:

@@ -43,7 +43,7 @@ class Ink:
 
 
 def rasterise(strokes: Strokes, height: int, width: int) -> Iterator[Ink]:
-    """The ink of all strokes, in batches to be laid over one another, within which the last entry of a pixel counts."""
+    """The ink of all strokes, in batches to be laid over one another: of a pixel, the last entry counts."""
     pieces = _cut(_clip(strokes, height, width))
     for first in range(0, len(pieces), PIECES_AT_ONCE):
         some = pieces.take(slice(first, first + PIECES_AT_ONCE))

@@ -1,4 +1,4 @@
-"""Tracks as matches: a frame on the left, the present one on the right, a line for each point seen in both."""
+"""Tracks as matches: a frame on the left, the present one on the right, lines between their points."""
 
 import numpy as np
 from jaxtyping import UInt8
