@@ -5,26 +5,32 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 FEWEST_POINTS = 8  # with fewer, nobody can say what the camera does
-ENOUGH_FOR_PLANE = 16  # with fewer, a homography bends to the points' errors: a similarity then
-TOLERANCE_PX = 1.5  # of a point that moves with the camera, from a frame to the next
+ENOUGH_FOR_PLANE = 16  # with fewer, a homography bends to the points' errors
+TOLERANCE_PX = 1.5  # of a point that moves with the camera
 LEAST_AGREEING = 0.35  # of the points, else they do not move as one picture
+IN_COMMON = 0.5  # of a frame's points: with fewer, another key frame is due
+SIMPLER_COSTS = 1.15  # a simpler motion is taken while it explains the points nearly as well as the best,
+SIMPLER_PX = 0.1  # up to such an error: else a still camera follows whoever walks before it
 SURE = 0.999
-ROUNDS = 2000
+ROUNDS = 1000
+HORIZON = 1e-6  # homogeneous scale below which a point lies on or behind it
 
 
 class CameraMotion:
     """The motion of the background between any two frames, as homographies of raster px.
 
-    Each pair of neighbouring frames is looked at once, when it is first asked for; what lies further apart is
-    composed of these. Where too few points are seen, or too few agree, the camera is taken to stand still.
+    Each frame is looked at once, when it is first needed, against a key frame that shares most of its points:
+    errors add up from key frame to key frame only, and what walks leaves the background's path. Where too few
+    points are seen, or too few agree, the camera is taken to stand still.
     """
 
     def __init__(
-        self, tracks: Float[np.ndarray, "T N 2"], visible: Bool[np.ndarray, "T N"], *, tolerance: float | int
+        self, tracks: Float[np.ndarray, "T N 2"], visible: Bool[np.ndarray, "T N"], *, unit: float | int
     ) -> None:
         self._tracks, self._visible = tracks, visible
-        self._tolerance = TOLERANCE_PX * tolerance
-        self._to_first: dict[int, np.ndarray] = {0: np.eye(3)}
+        self._unit = unit  # px of the picture in a px of the video
+        self._to_first = [np.eye(3)]  # of each frame looked at so far
+        self._key = 0
 
     def between(self, source: int, target: int) -> Float[np.ndarray, "3 3"]:
         """Takes a place of the background in one frame to its place in the other."""
@@ -32,35 +38,70 @@ class CameraMotion:
 
     def bring(self, points: Float[np.ndarray, "n 2"], source: int, target: int) -> Float[np.ndarray, "n 2"]:
         """Where points of one frame would lie in another had only the camera moved."""
-        moved = points @ (matrix := self.between(source, target))[:, :2].T + matrix[:, 2]
-        # Beyond the horizon of a steep homography nothing is seen: the point stays where it is.
-        ahead = moved[:, 2:] > 1e-6
-        return np.where(ahead, moved[:, :2] / np.where(ahead, moved[:, 2:], 1.0), points)
+        return _transform(self.between(source, target), points)
 
     def _from_frame(self, t: int) -> Float[np.ndarray, "3 3"]:
         """From frame ``t`` to frame 0."""
-        for s in range(max(k for k in self._to_first if k <= t) + 1, t + 1):
-            matrix = self._to_first[s - 1] @ np.linalg.inv(self._step(s - 1))
-            self._to_first[s] = matrix / matrix[2, 2]
+        while len(self._to_first) <= t:
+            matrix = self._to_key(len(self._to_first))
+            matrix = self._to_first[self._key] @ matrix
+            self._to_first.append(matrix / matrix[2, 2])
         return self._to_first[t]
 
-    def _step(self, t: int) -> Float[np.ndarray, "3 3"]:
-        both = self._visible[t] & self._visible[t + 1]
-        return estimate(self._tracks[t, both], self._tracks[t + 1, both], self._tolerance)
+    def _to_key(self, t: int) -> Float[np.ndarray, "3 3"]:
+        """From frame ``t`` to the key frame, which becomes the frame before if too little is in common."""
+        seen = self._visible[t] & self._visible[self._key]
+        fewest = IN_COMMON * max(self._visible[t].sum(), self._visible[self._key].sum())
+        matrix, agreeing = self._estimate(t, self._key)
+        if seen.sum() >= fewest and agreeing >= LEAST_AGREEING:
+            return matrix
+        self._key = t - 1
+        matrix, agreeing = self._estimate(t, t - 1)
+        return matrix if agreeing >= LEAST_AGREEING else np.eye(3)
+
+    def _estimate(self, source: int, target: int) -> tuple[Float[np.ndarray, "3 3"], float]:
+        both = self._visible[source] & self._visible[target]
+        return estimate(self._tracks[source, both], self._tracks[target, both], self._unit)
 
 
 def estimate(
-    source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"], tolerance: float
-) -> Float[np.ndarray, "3 3"]:
-    """The motion that most points share: the identity if they are too few or share none."""
-    still = np.eye(3)
+    source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"], unit: float | int = 1
+) -> tuple[Float[np.ndarray, "3 3"], float]:
+    """The motion that most points share, the simplest that explains them, and the share of points that agree.
+
+    Of too few points none agrees. ``unit``: what a px of the video is in these.
+    """
     if len(source) < FEWEST_POINTS:
-        return still
-    options = {"ransacReprojThreshold": tolerance, "maxIters": ROUNDS, "confidence": SURE}
-    if len(source) < ENOUGH_FOR_PLANE:
-        found, agreeing = cv2.estimateAffinePartial2D(source, target, method=cv2.RANSAC, **options)
-        found = None if found is None else np.concatenate([found, still[2:]])
-    else:
-        found, agreeing = cv2.findHomography(source, target, method=cv2.RANSAC, **options)
-    usable = found is not None and np.isfinite(found).all() and abs(np.linalg.det(found)) > 1e-6
-    return found if usable and agreeing.mean() >= LEAST_AGREEING else still
+        return np.eye(3), 0.0
+    tolerance = TOLERANCE_PX * unit
+    motions = _candidates(source, target, tolerance)
+    errors = [np.hypot(*(_transform(motion, source) - target).T) for motion in motions]
+    costs = np.array([np.mean(np.minimum(error, tolerance) ** 2) for error in errors])
+    enough = SIMPLER_COSTS * costs.min() + (SIMPLER_PX * unit) ** 2
+    chosen = int(np.flatnonzero(costs <= enough)[0])
+    return motions[chosen], float((errors[chosen] < tolerance).mean())
+
+
+def _candidates(source: np.ndarray, target: np.ndarray, tolerance: float | int) -> list[np.ndarray]:
+    """From the simplest to the most flexible: none, a similarity, a homography."""
+    options = {
+        "method": cv2.RANSAC,
+        "ransacReprojThreshold": float(tolerance),
+        "maxIters": ROUNDS,
+        "confidence": SURE,
+    }
+    motions = [np.eye(3)]
+    similarity, _ = cv2.estimateAffinePartial2D(source, target, **options)
+    if similarity is not None:
+        motions.append(np.concatenate([similarity, [[0.0, 0.0, 1.0]]]))
+    if len(source) >= ENOUGH_FOR_PLANE:
+        plane, _ = cv2.findHomography(source, target, **options)
+        motions += [] if plane is None else [plane]
+    return [m for m in motions if np.isfinite(m).all() and abs(np.linalg.det(m)) > HORIZON]
+
+
+def _transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """What has no place beyond the horizon of a steep homography stays where it is."""
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    ahead = moved[:, 2:] > HORIZON
+    return np.where(ahead, moved[:, :2] / np.where(ahead, moved[:, 2:], 1.0), points)

@@ -36,14 +36,19 @@ def rainbow(xy: Float[np.ndarray, "n 2"], height: int, width: int) -> list[Colou
     return [tuple(int(c) for c in colour) for colour in colours]
 
 
-def dim(image: UInt8[np.ndarray, "h w 3"], strength: float) -> UInt8[np.ndarray, "h w 3"]:
+def dim(image: UInt8[np.ndarray, "h w 3"], strength: float | int) -> UInt8[np.ndarray, "h w 3"]:
     """Fade an image towards its dark grey version, so that marks stand out; 0 leaves it as it is."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     return ((1 - strength) * image + strength * 0.35 * grey).round().astype(np.uint8)
 
 
 def text(
-    image: UInt8[np.ndarray, "h w 3"], xy: tuple[float, float], words: str, size: float, *, anchor: str = "la"
+    image: UInt8[np.ndarray, "h w 3"],
+    xy: tuple[float | int, float | int],
+    words: str,
+    size: float | int,
+    *,
+    anchor: str = "la",
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of ``image`` with a line of light text, outlined in dark; ``anchor`` as PIL names it."""
     picture = Image.fromarray(image)
@@ -54,9 +59,9 @@ def text(
     return np.array(picture)
 
 
-def text_width(words: str, size: float) -> float:
+def text_width(words: str, size: float | int) -> float:
     """How wide a line of text is, px."""
-    return _font(round(size)).getlength(words)
+    return _font(max(1, round(size))).getlength(words)
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -63,8 +63,8 @@ class Layer:
 
     def ring(self, xy: Position, radius: float, colour: Colour) -> None:
         """Draw a hollow circle with a fine rim on both sides."""
-        half, rim = max(0.5, 0.17 * radius), max(0.7, 0.5 * RIM * radius)
-        self._round(xy, radius + half + rim, radius - half - rim, _rim(colour), 0.6 * RIM_OPACITY)
+        half, rim = max(0.5, 0.17 * radius), max(0.8, 0.6 * RIM * radius)
+        self._round(xy, radius + half + rim, radius - half - rim, _rim(colour), RIM_OPACITY)
         self._round(xy, radius + half, radius - half, colour, 0.95)
 
     def onto(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -93,7 +93,7 @@ def scene_of(
         anchors=zoom * anchors.detach().cpu().double().numpy(),
         zoom=zoom,
         confidence=None if confidence is None else confidence.detach().cpu().double().numpy(),
-        camera=CameraMotion(places, seen, tolerance=zoom) if compensate else None,
+        camera=CameraMotion(places, seen, unit=zoom) if compensate else None,
     )
 
 

@@ -18,9 +18,9 @@ from retracker.visualize.tracks import TrackPainter
 
 READABLE_PX = 256  # a side-by-side picture is enlarged until it is at least this high
 GAP_PX = 6  # between panels
-GAP_COLOUR: Colour = (255, 255, 255)
+GAP_COLOUR: Colour = (24, 24, 28)
 ERROR_COLOUR: Colour = (255, 56, 56)
-WIDEST_SHAPE = 2.4  # width over height of a sheet of panels at which a further column is one too many
+SHAPES = (0.6, 2.4)  # width over height of a sheet that a screen shows well
 TITLE_SHARE = 0.05  # of a panel's height
 
 
@@ -74,7 +74,7 @@ def draw_side_by_side(
 def contact_sheet(pictures: list[UInt8[Tensor, "3 H W"]], titles: list[str]) -> UInt8[Tensor, "3 high wide"]:
     """Pictures of one size on one sheet, each with a title."""
     return to_image(
-        in_grid([_titled(to_array(p), title, "rb") for p, title in zip(pictures, titles, strict=True)])
+        in_grid([_titled(to_array(p), title, "ld") for p, title in zip(pictures, titles, strict=True)])
     )
 
 
@@ -93,11 +93,16 @@ def in_grid(tiles: list[UInt8[np.ndarray, "h w 3"]]) -> UInt8[np.ndarray, "high 
 
 
 def num_columns(count: int, height: int, width: int) -> int:
-    """In how many columns ``count`` tiles of a size are laid out."""
+    """In how many columns ``count`` tiles of a size are laid out: with few gaps, near a screen's shape."""
     if count <= 2:
         return count
-    fitting = [c for c in range(1, count + 1) if c * width <= WIDEST_SHAPE * height * ceil(count / c)]
-    return max(fitting, default=1)
+
+    def unfit(columns: int) -> tuple[bool, int, int]:
+        rows = ceil(count / columns)
+        shape = columns * width / (rows * height)
+        return not SHAPES[0] <= shape <= SHAPES[1], rows * columns - count, -columns
+
+    return min(range(1, count + 1), key=unfit)
 
 
 def _titled(tile: UInt8[np.ndarray, "h w 3"], title: str, corner: str = "la") -> UInt8[np.ndarray, "h w 3"]:

@@ -9,7 +9,7 @@ from retracker.visualize.colouring import SHADES, View
 from retracker.visualize.layer import Layer
 from retracker.visualize.legend import with_legend
 from retracker.visualize.strokes import Strokes
-from retracker.visualize.tracks import TrackPainter
+from retracker.visualize.tracks import TrackPainter, add_marks
 
 GAP_PX = 6
 MOST_LINES = 150  # more hide the pictures
@@ -42,25 +42,16 @@ class MatchLines:
         both = self.points[seen]
         radius = painter.style.size * mark_size(height, width)
         layer = Layer(*canvas.shape[:2])
-        layer.strokes(
-            _lines(scene.tracks[self.reference_t, both], scene.tracks[t, both] + shift, colours[seen], radius)
-        )
+        starts, ends = scene.tracks[self.reference_t], scene.tracks[t] + shift
+        layer.strokes(_lines(starts[both], ends[both], colours[seen], radius))
         canvas = layer.onto(canvas)
         for left, time, marked in ((0, self.reference_t, np.ones_like(seen)), (width + GAP_PX, t, seen)):
             marks = Layer(height, width)
-            for n, colour, visible in zip(self.points, colours, marked, strict=True):
-                self._mark(marks, scene.tracks[time, n], colour, radius, visible=visible)
+            places = scene.tracks[time, self.points]
+            add_marks(marks, places, marked, colours, radius, hidden=painter.style.hidden)
             view = canvas[:, left : left + width]
             view[:] = _numbered(marks.onto(view), time)
         return to_image(with_legend(canvas, painter.scale) if painter.scale else canvas)
-
-    def _mark(
-        self, layer: Layer, xy: np.ndarray, colour: np.ndarray, radius: float, *, visible: bool
-    ) -> None:
-        if not visible and self.painter.style.hidden == "skip":
-            return
-        mark = layer.dot if visible or self.painter.style.hidden == "dot" else layer.ring
-        mark(xy, radius, tuple(colour.round().astype(int).tolist()))
 
 
 def reference_frame(painter: TrackPainter) -> int:

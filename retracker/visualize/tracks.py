@@ -77,14 +77,9 @@ class TrackPainter:
         colours = SHADES[self.style.colour](self.scene, view)  # K N 3
         radius = self.style.size * mark_size(height, width)
         self._add_trails(layer, view, colours, radius)
-        self._add_marks(layer, t, colours[-1], radius)
-
-    def _add_marks(self, layer: Layer, t: int, colours: Float[np.ndarray, "N 3"], radius: float) -> None:
-        scene, visible = self.scene, self.scene.visible[t]
-        shown = np.flatnonzero((scene.first <= t) & (visible | (self.style.hidden != "skip")))
-        for n in shown[np.argsort(visible[shown], kind="stable")]:  # visible points on top
-            mark = layer.dot if visible[n] or self.style.hidden == "dot" else layer.ring
-            mark(scene.tracks[t, n], radius, tuple(colours[n].round().astype(int).tolist()))
+        born = self.scene.first <= t
+        places, visible = self.scene.tracks[t, born], self.scene.visible[t, born]
+        add_marks(layer, places, visible, colours[-1, born], radius, hidden=self.style.hidden)
 
     def _add_trails(
         self, layer: Layer, view: View, colours: Float[np.ndarray, "K N 3"], radius: float
@@ -127,6 +122,22 @@ def draw_tracks(
     """A copy of the video with the tracks (raster px) on every frame; a hidden point is hollow."""
     painter = TrackPainter(tracks, visible, first_frame, TrackStyle(trail=trail, dimming=dimming))
     return torch.stack([painter.draw(frame, t) for t, frame in enumerate(video)])
+
+
+def add_marks(
+    layer: Layer,
+    places: Float[np.ndarray, "n 2"],
+    visible: Bool[np.ndarray, " n"],
+    colours: Float[np.ndarray, "n 3"],
+    radius: float,
+    *,
+    hidden: str,
+) -> None:
+    """A mark at each place, those of visible points on top; ``hidden`` as in a style."""
+    shown = np.flatnonzero(visible | (hidden != "skip"))
+    for n in shown[np.argsort(visible[shown], kind="stable")]:
+        mark = layer.dot if visible[n] or hidden == "dot" else layer.ring
+        mark(places[n], radius, tuple(colours[n].round().astype(int).tolist()))
 
 
 def _halo(trails: Strokes, radius: float) -> Strokes:
