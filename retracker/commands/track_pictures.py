@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
 from retracker.media.track_files import read_tracks
@@ -16,11 +15,7 @@ from retracker.visualize.style import TrackStyle
 from retracker.visualize.track_lines import MatchLines, reference_frame
 from retracker.visualize.tracks import TrackPainter
 
-
-class Overlay(Protocol):
-    """Whatever draws a video's frame by its number."""
-
-    def draw(self, image: UInt8[Tensor, "3 H W"], t: int) -> UInt8[Tensor, "3 high wide"]: ...
+Overlay = TrackPainter | SideBySide | MatchLines  # whatever draws a video's frame by its number
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,8 @@ def _titles(arguments: argparse.Namespace) -> list[str] | None:
         titles = [title.strip() for title in arguments.titles.split(",")]
         if len(titles) != len(arguments.tracks):
             raise ValueError(f"--titles: expected {len(arguments.tracks)}, got {len(titles)}")
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"--titles: expected different ones, got {arguments.titles!r}")
         return titles
     if len(arguments.tracks) == 1:
         return None if arguments.truth is None else ["tracks"]
