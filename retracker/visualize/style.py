@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from retracker.visualize.colouring import SHADES
 
-HIDDEN = ("ring", "dot", "skip")  # what a hidden point gets: a hollow mark, the mark of a visible one, none
+HIDDEN = (
+    "ring",
+    "dot",
+    "skip",
+)  # what a hidden point gets: a hollow mark, that of a visible one, neither mark nor trail
 
 
 @dataclass(frozen=True, kw_only=True)

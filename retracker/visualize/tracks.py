@@ -90,6 +90,8 @@ class TrackPainter:
         paths = np.stack([scene.brought(s, view.now) for s in frames.tolist()])  # K N 2
         steps = np.hypot(*(paths[1:] - paths[:-1]).transpose(2, 0, 1))
         seen = scene.visible[frames[:-1]] & scene.visible[frames[1:]] & (steps > SHORTEST_PX)
+        if self.style.hidden == "skip":
+            seen &= scene.visible[view.now]
         when, who = np.nonzero(seen)
         fresh = self._freshness(view)
         ends = np.stack([when, when + 1], axis=1)  # of each stroke, in frames of the view

@@ -44,6 +44,13 @@ def test_hidden_points_are_hollow_filled_or_left_out():
     assert painted(tracks, ~visible, 0, hidden="skip").sum() == 0
 
 
+def test_a_point_that_is_left_out_leaves_no_trail_either():
+    tracks, visible = walk()
+    visible[8] = False
+    assert painted(tracks, visible, 8).sum() > painted(tracks, visible, 8, trail=0).sum() > 0
+    assert painted(tracks, visible, 8, hidden="skip").sum() == 0
+
+
 @pytest.mark.parametrize(("trail", "reached"), [(0, 72), (2, 56), (None, 8)])
 def test_a_trail_reaches_back_as_far_as_asked_and_ends_in_the_mark(trail, reached):
     tracks, visible = walk()
