@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from retracker.visualize.layer import INK, PAPER, Colour
+from retracker.visualize.palette import INK, PAPER, Colour
 
 
 def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -38,8 +38,8 @@ def rainbow(xy: Float[np.ndarray, "n 2"], height: int, width: int) -> list[Colou
 
 def dim(image: UInt8[np.ndarray, "h w 3"], strength: float | int) -> UInt8[np.ndarray, "h w 3"]:
     """Fade an image towards its dark grey version, so that marks stand out; 0 leaves it as it is."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    return ((1 - strength) * image + strength * 0.35 * grey).round().astype(np.uint8)
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, 1 - strength, grey, 0.35 * strength, 0)
 
 
 def text(

@@ -5,7 +5,7 @@ from jaxtyping import Float, UInt8
 
 from retracker.visualize.canvas import text, text_width
 from retracker.visualize.colouring import Scale, flow_colours
-from retracker.visualize.layer import PAPER
+from retracker.visualize.palette import PAPER
 
 PANEL = (22, 22, 26)
 PANEL_OPACITY = 0.62

@@ -12,7 +12,8 @@ from torch import Tensor
 from retracker.geometry.coords import rescale
 from retracker.types import Queries, VideoSample
 from retracker.visualize.canvas import mark_size, rainbow, text, to_array, to_image
-from retracker.visualize.layer import Colour, Layer
+from retracker.visualize.layer import Layer
+from retracker.visualize.palette import Colour
 from retracker.visualize.style import TrackStyle
 from retracker.visualize.tracks import TrackPainter
 

@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from retracker.visualize.canvas import mark_size, text, text_width, to_array, to_image
-from retracker.visualize.layer import Colour, Layer
+from retracker.visualize.layer import Layer
 from retracker.visualize.legend import with_legend
+from retracker.visualize.palette import Colour
 from retracker.visualize.strokes import Strokes
 from retracker.visualize.style import TrackStyle
 from retracker.visualize.tracks import TrackPainter

@@ -10,7 +10,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float, Int
 
+from retracker.visualize.palette import rim_colours
+
 PIECE_PX = 24.0  # a long slanting stroke is cut into pieces: its own box would be mostly empty
+RIM_OPACITY = 0.4  # of a stroke's rim, times that of the stroke
 PIECES_AT_ONCE = 4096  # bounds memory
 
 
@@ -39,15 +42,15 @@ class Ink:
     row: Int[np.ndarray, " k"]
     column: Int[np.ndarray, " k"]
     opacity: Float[np.ndarray, " k"]
-    colour: Float[np.ndarray, "k 3"]
+    colour: Float[np.ndarray, "k 3"]  # multiplied by the opacity
 
 
-def rasterise(strokes: Strokes, height: int, width: int) -> Iterator[Ink]:
+def rasterise(strokes: Strokes, height: int, width: int, *, rim: float | int = 0) -> Iterator[Ink]:
     """The ink of all strokes, in batches to be laid over one another: of a pixel, the last entry counts."""
     pieces = _cut(_clip(strokes, height, width))
     for first in range(0, len(pieces), PIECES_AT_ONCE):
         some = pieces.take(slice(first, first + PIECES_AT_ONCE))
-        yield _strongest(_touched(some, height, width), height * width, width)
+        yield _touched(some, height, width, rim)
 
 
 def _clip(strokes: Strokes, height: int, width: int) -> Strokes:
@@ -91,9 +94,17 @@ def _parts(strokes: Strokes, lower: np.ndarray, upper: np.ndarray) -> Strokes:
     )
 
 
-def _touched(pieces: Strokes, height: int, width: int) -> Ink:
-    """Every pixel of every piece, those of the last piece at the end."""
-    reach = pieces.radius.max(1, keepdims=True) + 1.0
+def rimmed(
+    core: Float[np.ndarray, "*B"], rim: Float[np.ndarray, "*B"], colour: Float[np.ndarray, "*#B 3"]
+) -> tuple[Float[np.ndarray, "*B"], Float[np.ndarray, "*B 3"]]:
+    """Opacity, and colour multiplied by it, of marks over their rims, which stand out from them."""
+    around = rim * (1 - core)
+    return core + around, core[..., None] * colour + around[..., None] * rim_colours(colour)
+
+
+def _touched(pieces: Strokes, height: int, width: int, rim: float | int) -> Ink:
+    """The ink of some pieces, of which the most opaque has the pixel; of equal ones the last."""
+    reach = pieces.radius.max(1, keepdims=True) + rim + 0.5
     limit = np.array([width, height])
     low = np.floor(np.minimum(pieces.start, pieces.end) - reach).clip(0, limit).astype(int)
     high = np.ceil(np.maximum(pieces.start, pieces.end) + reach).clip(0, limit).astype(int)
@@ -101,32 +112,37 @@ def _touched(pieces: Strokes, height: int, width: int) -> Ink:
     area = extent.prod(1)
     which = np.repeat(np.arange(len(pieces)), area)
     number = np.arange(len(which)) - np.repeat(area.cumsum() - area, area)
-    down, right = np.divmod(number, extent[which, 0])
-    column, row = low[which, 0] + right, low[which, 1] + down
-    x, y = column + 0.5 - pieces.start[which, 0], row + 0.5 - pieces.start[which, 1]
+    down, right = np.divmod(number, extent[:, 0].take(which))
+    share, depth = _shares(pieces, low, which, right, down)
+    opacity = _between(pieces.opacity, which, share)
+    core, around = opacity * depth.clip(0, 1), RIM_OPACITY * opacity * (depth + rim).clip(0, 1)
+    pixel = (low[:, 1].take(which) + down) * width + low[:, 0].take(which) + right
+    total = core + (around * (1 - core) if rim else 0)
+    best = np.zeros(height * width, np.float32)
+    np.maximum.at(best, pixel, total)
+    won = np.flatnonzero((total > 0) & (total == best.take(pixel)))
+    colour = _between(pieces.colour, which[won], share[won, None])
+    opacity, ink = rimmed(core[won], around[won] if rim else np.zeros_like(core[won]), colour)
+    row, column = np.divmod(pixel[won], width)
+    return Ink(row=row, column=column, opacity=opacity, colour=ink)
+
+
+def _shares(
+    pieces: Strokes, low: np.ndarray, which: np.ndarray, right: np.ndarray, down: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far along its piece each pixel of the pieces' boxes lies, 0..1, and how deep inside, px + 0.5."""
+    # Places within a piece's own box: single precision holds them to 1e-5 px.
+    corner = low + 0.5 - pieces.start
     along = pieces.end - pieces.start
-    run, rise = (along / np.maximum((along**2).sum(1, keepdims=True), 1e-12))[which].T  # 1 / px
-    share = (x * run + y * rise).clip(0, 1)
-    distance = np.hypot(x - share * along[which, 0], y - share * along[which, 1])
-    kept = np.flatnonzero(distance < reach[which, 0] - 0.5)
-    which, share, distance, column, row = (v[kept] for v in (which, share, distance, column, row))
-    coverage = (_at(pieces.radius, which, share) - distance + 0.5).clip(0, 1)
-    return Ink(
-        row=row,
-        column=column,
-        opacity=coverage * _at(pieces.opacity, which, share),
-        colour=_at(pieces.colour, which, share[:, None]),
-    )
+    slope = along / np.maximum((along**2).sum(1, keepdims=True), 1e-12)  # 1 / px
+    table = np.concatenate([corner, along, slope], axis=1).astype(np.float32).T
+    left, top, run, rise, slope_x, slope_y = (row.take(which) for row in table)
+    x, y = right + left, down + top
+    share = (x * slope_x + y * slope_y).clip(0, 1).astype(np.float32)
+    distance = np.hypot(x - share * run, y - share * rise).astype(np.float32)
+    return share, _between(pieces.radius, which, share) - distance + np.float32(0.5)
 
 
-def _at(ends: np.ndarray, which: np.ndarray, share: np.ndarray) -> np.ndarray:
-    return ends[which, 0] + share * (ends[which, 1] - ends[which, 0])
-
-
-def _strongest(ink: Ink, num_pixels: int, width: int) -> Ink:
-    """For each pixel its most opaque entry; of equal ones all, in their order."""
-    pixel = ink.row * width + ink.column
-    best = np.zeros(num_pixels, ink.opacity.dtype)
-    np.maximum.at(best, pixel, ink.opacity)
-    kept = np.flatnonzero(ink.opacity == best[pixel])
-    return Ink(row=ink.row[kept], column=ink.column[kept], opacity=ink.opacity[kept], colour=ink.colour[kept])
+def _between(ends: np.ndarray, which: np.ndarray, share: np.ndarray) -> np.ndarray:
+    ends = ends.astype(np.float32)
+    return ends[:, 0].take(which, axis=0) + share * (ends[:, 1] - ends[:, 0]).take(which, axis=0)

@@ -12,7 +12,7 @@ from retracker.visualize.strokes import Strokes
 from retracker.visualize.tracks import TrackPainter, add_marks
 
 GAP_PX = 6
-MOST_LINES = 150  # more hide the pictures
+MOST_LINES = 80  # more hide the pictures
 LINE_OPACITY = 0.75
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retracker.visualize.canvas import dim, enlarge, mark_size, to_array, to_image
 from retracker.visualize.colouring import SCALES, SHADES, Scale, View
-from retracker.visualize.layer import Layer, rim_colours
+from retracker.visualize.layer import Layer
 from retracker.visualize.legend import with_legend
 from retracker.visualize.scene import scene_of
 from retracker.visualize.strokes import Strokes
@@ -103,8 +103,7 @@ class TrackPainter:
             opacity=STRONGEST * (faint + (1 - faint) * fresh)[ends],
             colour=colours[ends, who[:, None]],
         )
-        layer.strokes(_halo(trails, radius))
-        layer.strokes(trails)
+        layer.strokes(trails, rim=max(0.6, 0.15 * radius))  # sets them off from a picture of their own colour
 
     def _freshness(self, view: View) -> Float[np.ndarray, " K"]:
         """From 0 beyond the trail's end to 1 for now."""
@@ -140,14 +139,3 @@ def add_marks(
     for n in shown[np.argsort(visible[shown], kind="stable")]:
         mark = layer.dot if visible[n] or hidden == "dot" else layer.ring
         mark(places[n], radius, tuple(colours[n].round().astype(int).tolist()))
-
-
-def _halo(trails: Strokes, radius: float) -> Strokes:
-    """What sets trails off from a picture of their own colour: wider, fainter, dark around light ones."""
-    return Strokes(
-        start=trails.start,
-        end=trails.end,
-        radius=trails.radius + max(0.6, 0.15 * radius),
-        opacity=0.4 * trails.opacity,
-        colour=rim_colours(trails.colour),
-    )
