@@ -11,6 +11,10 @@ COMMANDS = MappingProxyType(
         "train": ("retracker.train", "train a network, e.g. train +experiment=tracking"),
         "eval": ("retracker.eval", "measure a checkpoint, e.g. eval benchmark=synthetic_val ckpt=tiny"),
         "track": ("retracker.commands.track", "follow points through a video"),
+        "visualize": (
+            "retracker.commands.visualize",
+            "draw tracks onto their video, one or several beside each other",
+        ),
         "match": ("retracker.commands.match", "find the points of one image in another"),
         "boost": ("retracker.commands.boost", "strengthen the descriptors of images"),
         "data": ("retracker.commands.data", "check a data set, or look at one clip of it"),
@@ -32,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _help() -> str:
-    lines = [f"  {name:<8}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         ["usage: retracker COMMAND ...", "", *lines, "", "retracker COMMAND --help says more.", ""]
     )

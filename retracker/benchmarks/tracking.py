@@ -15,7 +15,7 @@ from retracker.geometry.coords import rescale
 from retracker.media.video import write_video
 from retracker.metrics.tapvid import THRESHOLDS, compute_tapvid_metrics
 from retracker.types import VideoSample
-from retracker.visualize.tracks import draw_side_by_side
+from retracker.visualize.side_by_side import draw_side_by_side
 
 METRIC_SIZE = 256  # px: TAP-Vid measures in a 256 x 256 raster, whatever size the tracker saw
 DRAWN = 128  # points at most: more hide the video, and one another

@@ -9,7 +9,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 from retracker.types import Prediction, VideoSample
 from retracker.visualize.animation import animate
 from retracker.visualize.heat_map import draw_heat_map
-from retracker.visualize.tracks import draw_side_by_side
+from retracker.visualize.side_by_side import draw_side_by_side
 
 FPS = 8.0  # slow enough to compare both halves
 

@@ -1,4 +1,4 @@
-"""Drawing primitives on RGB arrays: antialiased marks with opacity at sub-pixel positions, and text."""
+"""Pictures as RGB arrays: conversion, sizes, colours, text, and pictures beside each other."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -10,14 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-SUBPIXEL_BITS = 4  # OpenCV takes fixed-point positions with this many fractional bits
-FAR_PX = 30_000.0  # beyond this, fixed-point positions overflow
-RIM = 0.25  # of a dot, as a share of its radius
-INK = (16, 16, 20)
-PAPER = (245, 245, 245)
-
-Colour = tuple[int, int, int]
-Position = Sequence[float] | Float[np.ndarray, "2"]  # (x, y), raster px
+from retracker.visualize.palette import INK, PAPER, Colour
 
 
 def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -43,68 +36,19 @@ def rainbow(xy: Float[np.ndarray, "n 2"], height: int, width: int) -> list[Colou
     return [tuple(int(c) for c in colour) for colour in colours]
 
 
-def dim(image: UInt8[np.ndarray, "h w 3"], strength: float) -> UInt8[np.ndarray, "h w 3"]:
+def dim(image: UInt8[np.ndarray, "h w 3"], strength: float | int) -> UInt8[np.ndarray, "h w 3"]:
     """Fade an image towards its dark grey version, so that marks stand out; 0 leaves it as it is."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
-    return ((1 - strength) * image + strength * 0.35 * grey).round().astype(np.uint8)
-
-
-class Layer:
-    """Antialiased marks with opacity, drawn on their own sheet and laid onto an image in one go.
-
-    Its methods draw in place; what comes later lies on top.
-    """
-
-    def __init__(self, height: int, width: int) -> None:
-        self._colour = np.zeros((height, width, 3), np.uint8)
-        self._opacity = np.zeros((height, width), np.uint8)
-
-    def line(
-        self,
-        ends: Sequence[Position] | Float[np.ndarray, "2 2"],
-        colour: Colour,
-        thickness: int,
-        opacity: float,
-    ) -> None:
-        """Draw a segment between two positions (raster px)."""
-        start, end = (_fixed(xy) for xy in ends)
-        # The colour reaches beyond the antialiased edge, which lies in the opacity alone.
-        cv2.line(self._colour, start, end, colour, thickness + 2, cv2.LINE_8, SUBPIXEL_BITS)
-        cv2.line(self._opacity, start, end, int(255 * opacity), thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-
-    def dot(self, xy: Position, radius: float, colour: Colour) -> None:
-        """Draw a filled disc with a soft dark rim."""
-        self._disc(xy, radius + RIM * radius + 0.5, INK, 0.55)
-        at, size = _fixed(xy), _fixed_length(radius)
-        cv2.circle(self._colour, at, size, colour, -1, cv2.LINE_AA, SUBPIXEL_BITS)
-        cv2.circle(self._opacity, at, size, 255, -1, cv2.LINE_AA, SUBPIXEL_BITS)
-
-    def ring(self, xy: Position, radius: float, colour: Colour) -> None:
-        """Draw a hollow circle, a little transparent, with a faint dark halo."""
-        thickness = max(1, round(0.35 * radius))
-        at, size = _fixed(xy), _fixed_length(radius)
-        for ink, width, opacity in ((INK, thickness + 2, 0.35), (colour, thickness, 0.85)):
-            cv2.circle(self._colour, at, size, ink, width, cv2.LINE_AA, SUBPIXEL_BITS)
-            cv2.circle(self._opacity, at, size, int(255 * opacity), width, cv2.LINE_AA, SUBPIXEL_BITS)
-
-    def onto(self, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """A copy of ``image`` with the layer on top."""
-        marked = self._opacity > 0
-        opacity = self._opacity[marked, None].astype(np.float32) / 255
-        result = image.copy()
-        result[marked] = (image[marked] * (1 - opacity) + self._colour[marked] * opacity).round()
-        return result
-
-    def _disc(self, xy: Position, radius: float, colour: Colour, opacity: float) -> None:
-        at = _fixed(xy)
-        cv2.circle(self._colour, at, _fixed_length(radius + 1), colour, -1, cv2.LINE_8, SUBPIXEL_BITS)
-        cv2.circle(
-            self._opacity, at, _fixed_length(radius), int(255 * opacity), -1, cv2.LINE_AA, SUBPIXEL_BITS
-        )
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return cv2.addWeighted(image, 1 - strength, grey, 0.35 * strength, 0)
 
 
 def text(
-    image: UInt8[np.ndarray, "h w 3"], xy: tuple[float, float], words: str, size: float, *, anchor: str = "la"
+    image: UInt8[np.ndarray, "h w 3"],
+    xy: tuple[float | int, float | int],
+    words: str,
+    size: float | int,
+    *,
+    anchor: str = "la",
 ) -> UInt8[np.ndarray, "h w 3"]:
     """A copy of ``image`` with a line of light text, outlined in dark; ``anchor`` as PIL names it."""
     picture = Image.fromarray(image)
@@ -115,9 +59,9 @@ def text(
     return np.array(picture)
 
 
-def text_width(words: str, size: float) -> float:
+def text_width(words: str, size: float | int) -> float:
     """How wide a line of text is, px."""
-    return _font(round(size)).getlength(words)
+    return _font(max(1, round(size))).getlength(words)
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], factor: int) -> UInt8[np.ndarray, "h2 w2 3"]:
@@ -136,16 +80,6 @@ def beside(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], gap: int) -> UInt8[np
         sheet[: len(picture), left : left + picture.shape[1]] = picture
         left += picture.shape[1] + gap
     return sheet
-
-
-def _fixed(xy: Position) -> tuple[int, int]:
-    """A raster position as OpenCV's fixed-point pixel index, whose whole numbers are pixel centres."""
-    x, y = (float(np.clip(v, -FAR_PX, FAR_PX)) - 0.5 for v in xy)
-    return round(x * 2**SUBPIXEL_BITS), round(y * 2**SUBPIXEL_BITS)
-
-
-def _fixed_length(length: float) -> int:
-    return round(length * 2**SUBPIXEL_BITS)
 
 
 @cache

@@ -8,7 +8,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from retracker.types import Grid
-from retracker.visualize.canvas import Colour, Layer, dim, enlarge, mark_size, text, to_array, to_image
+from retracker.visualize.canvas import dim, enlarge, mark_size, text, to_array, to_image
+from retracker.visualize.layer import Layer
+from retracker.visualize.palette import Colour
 
 READABLE_PX = 320  # the frame is enlarged until it is at least this high
 FOUND: Colour = (255, 255, 255)

@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from retracker.visualize.canvas import Layer, beside, dim, enlarge, mark_size, text, to_array, to_image
+from retracker.visualize.canvas import beside, dim, enlarge, mark_size, text, to_array, to_image
+from retracker.visualize.layer import Layer
 from retracker.visualize.matches import confidence_colours
 
 GAP_PX = 8

@@ -7,16 +7,9 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from retracker.geometry.coords import rescale
-from retracker.visualize.canvas import (
-    Colour,
-    Layer,
-    dim,
-    mark_size,
-    text,
-    text_width,
-    to_array,
-    to_image,
-)
+from retracker.visualize.canvas import dim, mark_size, text, text_width, to_array, to_image
+from retracker.visualize.layer import Layer
+from retracker.visualize.palette import Colour
 
 GAP_PX = 8
 MAX_LINES = 200

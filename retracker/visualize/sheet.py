@@ -11,8 +11,11 @@ from torch import Tensor
 
 from retracker.geometry.coords import rescale
 from retracker.types import Queries, VideoSample
-from retracker.visualize.canvas import Colour, Layer, mark_size, rainbow, text, to_array, to_image
-from retracker.visualize.tracks import TrackPainter, TrackStyle
+from retracker.visualize.canvas import mark_size, rainbow, text, to_array, to_image
+from retracker.visualize.layer import Layer
+from retracker.visualize.palette import Colour
+from retracker.visualize.style import TrackStyle
+from retracker.visualize.tracks import TrackPainter
 
 SHEET_PX = 1800  # width
 COLUMNS = 5  # frames of a clip, or

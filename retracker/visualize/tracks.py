@@ -1,43 +1,31 @@
-"""Tracks drawn on their video: a colour per point, fading trails, hidden points hollow."""
+"""Tracks drawn on their video: coloured marks, fading trails, hidden points hollow or left out."""
 
-from dataclasses import dataclass
-from math import ceil
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from retracker.visualize.canvas import (
-    Colour,
-    Layer,
-    dim,
-    enlarge,
-    mark_size,
-    rainbow,
-    text,
-    to_array,
-    to_image,
-)
+from retracker.visualize.canvas import dim, enlarge, mark_size, to_array, to_image
+from retracker.visualize.colouring import SCALES, SHADES, Scale, View
+from retracker.visualize.layer import Layer
+from retracker.visualize.legend import with_legend
+from retracker.visualize.scene import scene_of
+from retracker.visualize.strokes import Strokes
+from retracker.visualize.style import TrackStyle
 
-READABLE_PX = 256  # a side-by-side picture is enlarged until it is at least this high
-GAP_PX = 6  # between pictures side by side
-ERROR_COLOUR: Colour = (255, 56, 56)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrackStyle:
-    """How tracks are drawn."""
-
-    trail: int = 12  # how many past frames a trail reaches back; 0 draws none
-    dimming: float = 0.25  # how far the video is faded behind the marks, 0..1
-    zoom: int = 1  # the picture is enlarged by this before anything is drawn
+HEAD, TAIL = 0.42, 0.16  # half the width of a trail at its newest and at its oldest end, in radii of a mark
+STRONGEST = 0.9  # opacity of a trail's newest end
+FAINTEST = 0.3  # opacity of the oldest end of a trail that goes back to birth; others fade away
+SHORTEST_PX = 0.05  # what moves less leaves no trail
 
 
 class TrackPainter:
     """Draws one set of tracks, frame by frame, so that a long video need not be in memory.
 
-    A point's colour follows the position it is born at; it is not drawn before its ``first_frame``.
+    A point is not drawn before its ``first_frame``. ``anchors`` (raster px) are where points take their own
+    colours from: their places at birth, if not given.
     """
 
     def __init__(
@@ -46,37 +34,81 @@ class TrackPainter:
         visible: Bool[Tensor, "T N"],
         first_frame: Int[Tensor, " N"] | None = None,
         style: TrackStyle | None = None,
+        confidence: Float[Tensor, "T N"] | None = None,
+        anchors: Float[Tensor, "N 2"] | None = None,
     ) -> None:
         self.style = style or TrackStyle()
-        self.tracks = tracks.detach().cpu().double().numpy() * self.style.zoom
-        self.visible = visible.detach().cpu().numpy()
-        num_points = self.tracks.shape[1]
-        self.first = np.zeros(num_points, int) if first_frame is None else first_frame.cpu().numpy()
+        if self.style.colour == "confidence" and confidence is None:
+            raise ValueError("colour by confidence: expected confidence beside the tracks, got none")
+        self.scene = scene_of(
+            tracks,
+            visible,
+            first_frame,
+            confidence,
+            anchors,
+            zoom=self.style.zoom,
+            compensate=self.style.compensate,
+        )
 
     def draw(self, image: UInt8[Tensor, "3 H W"], t: int) -> UInt8[Tensor, "3 h w"]:
         """The video's frame ``t``, enlarged by the style's zoom, with every point that is born by then."""
-        canvas = dim(enlarge(to_array(image), self.style.zoom), self.style.dimming)
-        height, width = canvas.shape[:2]
-        radius, colours = mark_size(height, width), self._colours(height, width)
-        layer = Layer(height, width)
-        self._add_trails(layer, t, colours, thickness=max(1, round(0.7 * radius)))
-        born = np.flatnonzero(self.first <= t)
-        for n in born[np.argsort(self.visible[t, born], kind="stable")]:  # visible points on top
-            mark = layer.dot if self.visible[t, n] else layer.ring
-            mark(self.tracks[t, n], radius, colours[n])
-        return to_image(layer.onto(canvas))
+        canvas = self.background(image)
+        layer = Layer(*canvas.shape[:2])
+        self.add(layer, t)
+        drawn = layer.onto(canvas)
+        return to_image(with_legend(drawn, self.scale) if self.scale else drawn)
 
-    def _colours(self, height: int, width: int) -> list[Colour]:
-        birth = self.first.clip(max=len(self.tracks) - 1)
-        return rainbow(self.tracks[birth, np.arange(len(birth))], height, width)
+    def background(self, image: UInt8[Tensor, "3 H W"]) -> UInt8[np.ndarray, "h w 3"]:
+        """A frame as it lies below the marks."""
+        return dim(enlarge(to_array(image), self.style.zoom), self.style.dimming)
 
-    def _add_trails(self, layer: Layer, t: int, colours: list[Colour], *, thickness: int) -> None:
-        for age in range(min(self.style.trail, t), 0, -1):  # oldest first, so that the newest lies on top
-            opacity = 0.85 * (1 - age / (self.style.trail + 1))
-            ends = self.tracks[t - age : t - age + 2]
-            seen = self.visible[t - age : t - age + 2].all(0) & (self.first <= t - age)
-            for n in np.flatnonzero(seen):
-                layer.line(ends[:, n], colours[n], thickness, opacity)
+    @cached_property
+    def scale(self) -> Scale | None:
+        """What the colours mean, if that is to be told."""
+        make = SCALES.get(self.style.colour) if self.style.legend else None
+        return make(self.scene, self.style.trail) if make else None
+
+    def add(self, layer: Layer, t: int) -> None:
+        """Draw the points of frame ``t`` and their trails."""
+        height, width = layer.size
+        reach = t if self.style.trail is None else self.style.trail
+        oldest = min(t, max(t - reach, self.scene.first.min(initial=t), 0))
+        view = View(oldest=int(oldest), now=t, height=height, width=width)
+        colours = SHADES[self.style.colour](self.scene, view)  # K N 3
+        radius = self.style.size * mark_size(height, width)
+        self._add_trails(layer, view, colours, radius)
+        born = self.scene.first <= t
+        places, visible = self.scene.tracks[t, born], self.scene.visible[t, born]
+        add_marks(layer, places, visible, colours[-1, born], radius, hidden=self.style.hidden)
+
+    def _add_trails(
+        self, layer: Layer, view: View, colours: Float[np.ndarray, "K N 3"], radius: float
+    ) -> None:
+        if view.oldest == view.now:
+            return
+        scene, frames = self.scene, view.frames
+        paths = np.stack([scene.brought(s, view.now) for s in frames.tolist()])  # K N 2
+        steps = np.hypot(*(paths[1:] - paths[:-1]).transpose(2, 0, 1))
+        seen = scene.visible[frames[:-1]] & scene.visible[frames[1:]] & (steps > SHORTEST_PX)
+        if self.style.hidden == "skip":
+            seen &= scene.visible[view.now]
+        when, who = np.nonzero(seen)
+        fresh = self._freshness(view)
+        ends = np.stack([when, when + 1], axis=1)  # of each stroke, in frames of the view
+        faint = FAINTEST if self.style.trail is None else 0.0
+        trails = Strokes(
+            start=paths[when, who],
+            end=paths[when + 1, who],
+            radius=radius * (TAIL + (HEAD - TAIL) * fresh)[ends],
+            opacity=STRONGEST * (faint + (1 - faint) * fresh)[ends],
+            colour=colours[ends, who[:, None]],
+        )
+        layer.strokes(trails, rim=max(0.6, 0.15 * radius))  # sets them off from a picture of their own colour
+
+    def _freshness(self, view: View) -> Float[np.ndarray, " K"]:
+        """From 0 beyond the trail's end to 1 for now."""
+        reach = view.now - view.oldest if self.style.trail is None else self.style.trail
+        return 1 - (view.now - view.frames) / (reach + 1)
 
 
 def draw_tracks(
@@ -85,7 +117,7 @@ def draw_tracks(
     visible: Bool[Tensor, "T N"],
     *,
     first_frame: Int[Tensor, " N"] | None = None,
-    trail: int = 12,
+    trail: int | None = 12,
     dimming: float = 0.25,
 ) -> UInt8[Tensor, "T 3 H W"]:
     """A copy of the video with the tracks (raster px) on every frame; a hidden point is hollow."""
@@ -93,37 +125,17 @@ def draw_tracks(
     return torch.stack([painter.draw(frame, t) for t, frame in enumerate(video)])
 
 
-def draw_side_by_side(
-    video: UInt8[Tensor, "T 3 H W"],
-    tracks: Float[Tensor, "T N 2"],
-    visible: Bool[Tensor, "T N"],
-    true_tracks: Float[Tensor, "T N 2"],
-    true_visible: Bool[Tensor, "T N"],
+def add_marks(
+    layer: Layer,
+    places: Float[np.ndarray, "n 2"],
+    visible: Bool[np.ndarray, " n"],
+    colours: Float[np.ndarray, "n 3"],
+    radius: float,
     *,
-    first_frame: Int[Tensor, " N"] | None = None,
-    trail: int = 12,
-) -> UInt8[Tensor, "T 3 high wide"]:
-    """Prediction on the left, a red line leading from each point to its true place; truth on the right."""
-    style = TrackStyle(trail=trail, zoom=max(1, ceil(READABLE_PX / video.shape[-2])))
-    painters = (
-        TrackPainter(tracks, visible, first_frame, style),
-        TrackPainter(true_tracks, true_visible, first_frame, style),
-    )
-    return torch.stack([_beside(*painters, frame, t) for t, frame in enumerate(video)])
-
-
-def _beside(left: TrackPainter, right: TrackPainter, frame: Tensor, t: int) -> UInt8[Tensor, "3 high wide"]:
-    predicted, true = (to_array(painter.draw(frame, t)) for painter in (left, right))
-    predicted = _error_lines(left, right, t, *predicted.shape[:2]).onto(predicted)
-    size = max(12.0, 0.05 * len(predicted))
-    titled = [text(p, (size / 2, size / 2), w, size) for p, w in ((predicted, "prediction"), (true, "truth"))]
-    gap = np.full((len(predicted), GAP_PX, 3), 255, np.uint8)
-    return to_image(np.concatenate([titled[0], gap, titled[1]], axis=1))
-
-
-def _error_lines(left: TrackPainter, right: TrackPainter, t: int, height: int, width: int) -> Layer:
-    layer = Layer(height, width)
-    thickness = max(1, round(mark_size(height, width) / 3))
-    for n in np.flatnonzero(right.visible[t] & (left.first <= t)):
-        layer.line((left.tracks[t, n], right.tracks[t, n]), ERROR_COLOUR, thickness, 0.95)
-    return layer
+    hidden: str,
+) -> None:
+    """A mark at each place, those of visible points on top; ``hidden`` as in a style."""
+    shown = np.flatnonzero(visible | (hidden != "skip"))
+    for n in shown[np.argsort(visible[shown], kind="stable")]:
+        mark = layer.dot if visible[n] or hidden == "dot" else layer.ring
+        mark(places[n], radius, tuple(colours[n].round().astype(int).tolist()))

@@ -7,7 +7,9 @@ import torch
 from retracker.types import Grid
 from retracker.visualize.heat_map import draw_heat_map
 from retracker.visualize.matches import confidence_colours, draw_matches
-from retracker.visualize.tracks import TrackPainter, TrackStyle, draw_side_by_side, draw_tracks
+from retracker.visualize.side_by_side import draw_side_by_side
+from retracker.visualize.style import TrackStyle
+from retracker.visualize.tracks import TrackPainter, draw_tracks
 
 
 def still(xy, num_frames=3):

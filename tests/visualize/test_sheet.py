@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from retracker.data.recordings import labelled_clip
-from retracker.visualize.canvas import PAPER
+from retracker.visualize.palette import PAPER
 from retracker.visualize.sheet import NOWHERE, contact_sheet, draw_clip
 
 

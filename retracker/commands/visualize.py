@@ -1,0 +1,190 @@
+"""``retracker visualize``: draw tracks onto their video, one or several beside each other."""
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from retracker.commands.shell import OneLineParser, exit_code, progress_bar, say
+from retracker.commands.track_pictures import Overlay, TrackSets, overlay, read_sets
+from retracker.media.image import check_image_name, write_image
+from retracker.media.video import VideoInfo, VideoWriter, count_frames, iterate_video, probe, read_frames
+from retracker.visualize.animation import write_animation
+from retracker.visualize.colouring import SHADES
+from retracker.visualize.side_by_side import contact_sheet
+from retracker.visualize.style import HIDDEN, TrackStyle
+
+PROGRAM = "retracker visualize"
+SHEET_FRAMES = 6
+MOST_GIF_FRAMES = 300  # larger ones no page likes to show, and all of them lie in memory
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the arguments and draw; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    return exit_code(PROGRAM, lambda: run(arguments))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Draw as the arguments say. Raises ValueError for a user's mistake."""
+    style, titles = _style(arguments), _titles(arguments)
+    out = arguments.out or Path(f"{arguments.video.stem}_visualized.mp4")
+    _check_out(out, arguments)
+    info = probe(arguments.video)
+    sets = read_sets(arguments.tracks, arguments.truth, info, arguments.video)
+    _check_length(sets, arguments)
+    start, end = _span(arguments, sets.num_frames)
+    picture = overlay(sets, style, titles, arguments.video, lines=arguments.lines)
+    if out.suffix.lower() == ".mp4":
+        _write_film(out, picture, arguments.video, (start, end), info)
+    elif out.suffix.lower() == ".gif" and arguments.frame is None:
+        _write_gif(out, picture, arguments.video, (start, end), info)
+    else:
+        _write_picture(out, picture, arguments, (start, end))
+    say(f"wrote {out}")
+
+
+def _parser() -> OneLineParser:
+    parser = OneLineParser(
+        prog=PROGRAM, description="Draw tracks onto their video, one or several beside each other."
+    )
+    parser.add_argument("video", type=Path, help="any video that FFmpeg reads")
+    parser.add_argument("tracks", type=Path, nargs="+", help=".npz or .csv files of retracker track")
+    parser.add_argument("--truth", type=Path, metavar="TRACKS", help="true tracks of the same points")
+    parser.add_argument(
+        "--trail", default="12", help="frames that a trail reaches back, or all (default: 12)"
+    )
+    parser.add_argument("--hidden", choices=HIDDEN, default="ring", help="what a hidden point gets")
+    parser.add_argument(
+        "--colour",
+        "--color",
+        choices=tuple(SHADES),
+        default="point",
+        help="what colours mean; motion: from a frame to the next, travel: since birth, as optical flow",
+    )
+    parser.add_argument(
+        "--compensate", action="store_true", help="trails show what moves otherwise than the camera"
+    )
+    parser.add_argument(
+        "--lines", action="store_true", help="lines from the frame of birth to each other one"
+    )
+    parser.add_argument("--dim", "--dimming", type=float, default=0.25, help="fade the video, 0..1")
+    parser.add_argument("--zoom", type=int, default=1, help="enlarge the picture by a whole factor")
+    parser.add_argument("--size", type=float, default=1.0, help="of marks and trails, as a factor")
+    parser.add_argument("--no-legend", action="store_true", help="do not say what colours mean")
+    parser.add_argument("--titles", metavar="A,B", help="of the panels (default: names of the files)")
+    parser.add_argument("--start", type=int, default=0, help="the first frame that is drawn")
+    parser.add_argument("--end", type=int, help="the frame before which to stop")
+    parser.add_argument("--frame", type=int, help="the frame that a picture shows")
+    parser.add_argument("--sheet", type=int, help=f"or how many it shows (default: {SHEET_FRAMES})")
+    parser.add_argument("--out", type=Path, help=".mp4, .gif, or one picture (default: VIDEO_visualized.mp4)")
+    return parser
+
+
+def _style(arguments: argparse.Namespace) -> TrackStyle:
+    if arguments.trail != "all" and not arguments.trail.isdecimal():
+        raise ValueError(f"--trail: expected a number of frames or all, got {arguments.trail!r}")
+    try:
+        return TrackStyle(
+            trail=None if arguments.trail == "all" else int(arguments.trail),
+            dimming=arguments.dim,
+            zoom=arguments.zoom,
+            size=arguments.size,
+            hidden=arguments.hidden,
+            colour=arguments.colour,
+            compensate=arguments.compensate,
+            legend=not arguments.no_legend,
+        )
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+
+
+def _titles(arguments: argparse.Namespace) -> list[str] | None:
+    """One for each file of tracks; None where the picture needs none."""
+    if arguments.lines and (len(arguments.tracks) > 1 or arguments.truth is not None):
+        raise ValueError("--lines: expected one file of tracks and no --truth")
+    if arguments.titles is not None:
+        titles = [title.strip() for title in arguments.titles.split(",")]
+        if len(titles) != len(arguments.tracks):
+            raise ValueError(f"--titles: expected {len(arguments.tracks)}, got {len(titles)}")
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"--titles: expected different ones, got {arguments.titles!r}")
+        return titles
+    if len(arguments.tracks) == 1:
+        return None if arguments.truth is None else ["tracks"]
+    stems = [path.stem for path in arguments.tracks]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in arguments.tracks]
+
+
+def _check_out(out: Path, arguments: argparse.Namespace) -> None:
+    film = out.suffix.lower() in (".mp4", ".gif")
+    if not film:
+        check_image_name(out)
+    if arguments.frame is not None and arguments.sheet is not None:
+        raise ValueError("--sheet: expected no --frame beside it")
+    for option in ("frame", "sheet"):
+        if film and getattr(arguments, option) is not None:
+            raise ValueError(f"--{option}: expected --out with the name of a picture such as .png, got {out}")
+    if arguments.sheet is not None and arguments.sheet < 1:
+        raise ValueError(f"--sheet: expected a positive number, got {arguments.sheet}")
+
+
+def _check_length(sets: TrackSets, arguments: argparse.Namespace) -> None:
+    there = count_frames(arguments.video)
+    if sets.num_frames > there:
+        raise ValueError(
+            f"{arguments.tracks[0]}: has {sets.num_frames} frames, more than the {there} of {arguments.video}"
+        )
+
+
+def _span(arguments: argparse.Namespace, num_frames: int) -> tuple[int, int]:
+    """The frames to be drawn, from and up to before which."""
+    if arguments.frame is not None and not 0 <= arguments.frame < num_frames:
+        raise ValueError(
+            f"--frame: expected one of the {num_frames} frames with tracks, got {arguments.frame}"
+        )
+    end = num_frames if arguments.end is None else arguments.end
+    if not 0 <= arguments.start < end <= num_frames:
+        raise ValueError(
+            f"--start, --end: expected 0 <= start < end <= {num_frames}, got {arguments.start} and {end}"
+        )
+    return arguments.start, end
+
+
+def _drawn(picture: Overlay, video: Path, span: tuple[int, int]) -> Iterator[UInt8[Tensor, "3 high wide"]]:
+    """One frame after the other, none of them kept."""
+    with progress_bar("drawing", span[1] - span[0]) as progress:
+        count = 0
+        for count, frame in enumerate(islice(iterate_video(video), *span), 1):
+            yield picture.draw(frame, span[0] + count - 1)
+            progress()
+    if count < span[1] - span[0]:
+        raise ValueError(f"{video}: ends before frame {span[1] - 1}")
+
+
+def _write_film(out: Path, picture: Overlay, video: Path, span: tuple[int, int], info: VideoInfo) -> None:
+    with VideoWriter(out, info.fps) as writer:
+        for frame in _drawn(picture, video, span):
+            writer.write(frame)
+
+
+def _write_gif(out: Path, picture: Overlay, video: Path, span: tuple[int, int], info: VideoInfo) -> None:
+    if span[1] - span[0] > MOST_GIF_FRAMES:
+        raise ValueError(f"{out}: expected at most {MOST_GIF_FRAMES} frames in a GIF (see --start and --end)")
+    write_animation(out, _drawn(picture, video, span), info.fps)
+
+
+def _write_picture(out: Path, picture: Overlay, arguments: argparse.Namespace, span: tuple[int, int]) -> None:
+    """One frame, or some on a contact sheet."""
+    if arguments.frame is not None:
+        frame = read_frames(arguments.video, [arguments.frame])[0]
+        return write_image(out, picture.draw(frame, arguments.frame))
+    count = min(arguments.sheet or SHEET_FRAMES, span[1] - span[0])
+    times = torch.linspace(span[0], span[1] - 1, count).round().long().tolist()
+    frames = read_frames(arguments.video, times)
+    tiles = [picture.draw(frame, t) for frame, t in zip(frames, times, strict=True)]
+    return write_image(out, contact_sheet(tiles, [f"frame {t}" for t in times]))
