@@ -10,9 +10,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retracker.commands.shell import OneLineParser, exit_code, progress_bar, say
-from retracker.commands.track_pictures import Overlay, TrackSets, overlay, read_sets
+from retracker.commands.track_pictures import Overlay, check_belongs, overlay, read_sets
 from retracker.media.image import check_image_name, write_image
-from retracker.media.video import VideoInfo, VideoWriter, count_frames, iterate_video, probe, read_frames
+from retracker.media.sources import FrameSource, Window, as_source
+from retracker.media.video import UNKNOWN_FPS, VideoWriter
+from retracker.types import TrackResult
 from retracker.visualize.animation import write_animation
 from retracker.visualize.colouring import SHADES
 from retracker.visualize.side_by_side import contact_sheet
@@ -34,17 +36,18 @@ def run(arguments: argparse.Namespace) -> None:
     style, titles = _style(arguments), _titles(arguments)
     out = arguments.out or Path(f"{arguments.video.stem}_visualized.mp4")
     _check_out(out, arguments)
-    info = probe(arguments.video)
-    sets = read_sets(arguments.tracks, arguments.truth, info, arguments.video)
-    _check_length(sets, arguments)
-    start, end = _span(arguments, sets.num_frames)
-    picture = overlay(sets, style, titles, arguments.video, lines=arguments.lines)
+    sets = read_sets(arguments.tracks, arguments.truth)
+    source = as_source(arguments.video, sets.window)
+    check_belongs(sets, [*arguments.tracks, *filter(None, [arguments.truth])], source)
+    span = _span(arguments, sets.window, sets.num_frames)
+    picture = overlay(sets, style, titles, source, lines=arguments.lines)
+    fps = _rate(sets.results[0], source)
     if out.suffix.lower() == ".mp4":
-        _write_film(out, picture, arguments.video, (start, end), info)
+        _write_film(out, _drawn(picture, source, span), fps)
     elif out.suffix.lower() == ".gif" and arguments.frame is None:
-        _write_gif(out, picture, arguments.video, (start, end), info)
+        _write_gif(out, _drawn(picture, source, span), span[1] - span[0], fps)
     else:
-        _write_picture(out, picture, arguments, (start, end))
+        _write_picture(out, picture, source, arguments.sheet or SHEET_FRAMES, span)
     say(f"wrote {out}")
 
 
@@ -52,7 +55,7 @@ def _parser() -> OneLineParser:
     parser = OneLineParser(
         prog=PROGRAM, description="Draw tracks onto their video, one or several beside each other."
     )
-    parser.add_argument("video", type=Path, help="any video that FFmpeg reads")
+    parser.add_argument("video", type=Path, help="the video, or folder of its frames, that was tracked")
     parser.add_argument("tracks", type=Path, nargs="+", help=".npz or .csv files of retracker track")
     parser.add_argument("--truth", type=Path, metavar="TRACKS", help="true tracks of the same points")
     parser.add_argument(
@@ -77,7 +80,7 @@ def _parser() -> OneLineParser:
     parser.add_argument("--size", type=float, default=1.0, help="of marks and trails, as a factor")
     parser.add_argument("--no-legend", action="store_true", help="do not say what colours mean")
     parser.add_argument("--titles", metavar="A,B", help="of the panels (default: names of the files)")
-    parser.add_argument("--start", type=int, default=0, help="the first frame that is drawn")
+    parser.add_argument("--start", type=int, help="the first frame that is drawn")
     parser.add_argument("--end", type=int, help="the frame before which to stop")
     parser.add_argument("--frame", type=int, help="the frame that a picture shows")
     parser.add_argument("--sheet", type=int, help=f"or how many it shows (default: {SHEET_FRAMES})")
@@ -133,58 +136,63 @@ def _check_out(out: Path, arguments: argparse.Namespace) -> None:
         raise ValueError(f"--sheet: expected a positive number, got {arguments.sheet}")
 
 
-def _check_length(sets: TrackSets, arguments: argparse.Namespace) -> None:
-    there = count_frames(arguments.video)
-    if sets.num_frames > there:
+def _span(arguments: argparse.Namespace, window: Window, num_frames: int) -> tuple[int, int]:
+    """The frames to be drawn, from and up to before which, counted in the window."""
+    last = window.number(num_frames - 1)
+    if arguments.frame is not None:
+        index, rest = divmod(arguments.frame - window.start, window.stride)
+        if rest or not 0 <= index < num_frames:
+            which = f"{num_frames} frames with tracks, every {window.stride} from {window.start} to {last}"
+            raise ValueError(f"--frame: expected one of the {which}, got {arguments.frame}")
+        return index, index + 1
+    start = window.start if arguments.start is None else arguments.start
+    end = last + 1 if arguments.end is None else arguments.end
+    if not window.start <= start < end <= last + 1:
         raise ValueError(
-            f"{arguments.tracks[0]}: has {sets.num_frames} frames, more than the {there} of {arguments.video}"
+            f"--start, --end: expected {window.start} <= start < end <= {last + 1}, got {start} and {end}"
         )
+    return tuple(-(-(edge - window.start) // window.stride) for edge in (start, end))
 
 
-def _span(arguments: argparse.Namespace, num_frames: int) -> tuple[int, int]:
-    """The frames to be drawn, from and up to before which."""
-    if arguments.frame is not None and not 0 <= arguments.frame < num_frames:
-        raise ValueError(
-            f"--frame: expected one of the {num_frames} frames with tracks, got {arguments.frame}"
-        )
-    end = num_frames if arguments.end is None else arguments.end
-    if not 0 <= arguments.start < end <= num_frames:
-        raise ValueError(
-            f"--start, --end: expected 0 <= start < end <= {num_frames}, got {arguments.start} and {end}"
-        )
-    return arguments.start, end
+def _rate(result: TrackResult, source: FrameSource) -> float:
+    """Frames per second of those that were tracked: a .csv tells by its times."""
+    if result.fps is not None:
+        return result.fps
+    if result.times is not None and len(result.times) > 1:
+        return 1 / result.times.diff().median().item()
+    return (source.fps or float(UNKNOWN_FPS)) / source.window.stride
 
 
-def _drawn(picture: Overlay, video: Path, span: tuple[int, int]) -> Iterator[UInt8[Tensor, "3 high wide"]]:
+def _drawn(
+    picture: Overlay, source: FrameSource, span: tuple[int, int]
+) -> Iterator[UInt8[Tensor, "3 high wide"]]:
     """One frame after the other, none of them kept."""
-    with progress_bar("drawing", span[1] - span[0]) as progress:
+    with progress_bar("drawing", span[1] - span[0], "frames") as progress:
         count = 0
-        for count, frame in enumerate(islice(iterate_video(video), *span), 1):
+        for count, frame in enumerate(islice(source, *span), 1):
             yield picture.draw(frame, span[0] + count - 1)
             progress()
     if count < span[1] - span[0]:
-        raise ValueError(f"{video}: ends before frame {span[1] - 1}")
+        raise ValueError(f"{source.where}: ends before frame {source.window.number(span[1] - 1)}")
 
 
-def _write_film(out: Path, picture: Overlay, video: Path, span: tuple[int, int], info: VideoInfo) -> None:
-    with VideoWriter(out, info.fps) as writer:
-        for frame in _drawn(picture, video, span):
+def _write_film(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], fps: float) -> None:
+    with VideoWriter(out, fps) as writer:
+        for frame in frames:
             writer.write(frame)
 
 
-def _write_gif(out: Path, picture: Overlay, video: Path, span: tuple[int, int], info: VideoInfo) -> None:
-    if span[1] - span[0] > MOST_GIF_FRAMES:
+def _write_gif(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], count: int, fps: float) -> None:
+    if count > MOST_GIF_FRAMES:
         raise ValueError(f"{out}: expected at most {MOST_GIF_FRAMES} frames in a GIF (see --start and --end)")
-    write_animation(out, _drawn(picture, video, span), info.fps)
+    write_animation(out, frames, fps)
 
 
-def _write_picture(out: Path, picture: Overlay, arguments: argparse.Namespace, span: tuple[int, int]) -> None:
+def _write_picture(
+    out: Path, picture: Overlay, source: FrameSource, most: int, span: tuple[int, int]
+) -> None:
     """One frame, or some on a contact sheet."""
-    if arguments.frame is not None:
-        frame = read_frames(arguments.video, [arguments.frame])[0]
-        return write_image(out, picture.draw(frame, arguments.frame))
-    count = min(arguments.sheet or SHEET_FRAMES, span[1] - span[0])
-    times = torch.linspace(span[0], span[1] - 1, count).round().long().tolist()
-    frames = read_frames(arguments.video, times)
-    tiles = [picture.draw(frame, t) for frame, t in zip(frames, times, strict=True)]
-    return write_image(out, contact_sheet(tiles, [f"frame {t}" for t in times]))
+    times = torch.linspace(span[0], span[1] - 1, min(most, span[1] - span[0])).round().long().tolist()
+    tiles = [picture.draw(frame, t) for frame, t in zip(source.read(times), times, strict=True)]
+    titles = [f"frame {source.window.number(t)}" for t in times]
+    write_image(out, tiles[0] if len(tiles) == 1 else contact_sheet(tiles, titles))
