@@ -58,8 +58,7 @@ def by_time(scene: Scene, view: View) -> Float[np.ndarray, "K N 3"]:
 
 def by_confidence(scene: Scene, view: View) -> Float[np.ndarray, "K N 3"]:
     """From dark blue for 0 to yellow for 1."""
-    if scene.confidence is None:
-        raise ValueError("colour by confidence: expected confidence beside the tracks, got none")
+    assert scene.confidence is not None  # the painter has looked
     return ramp(cv2.COLORMAP_VIRIDIS, scene.confidence[view.oldest : view.now + 1]).astype(float)
 
 

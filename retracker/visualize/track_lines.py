@@ -19,14 +19,15 @@ LINE_OPACITY = 0.75
 class MatchLines:
     """Draws lines from a reference frame of a video to each other one.
 
-    Points are those that are visible in the reference; of more than ``MOST_LINES`` an even selection.
+    Points are those that are visible in the reference; of more than ``MOST_LINES`` a selection.
     """
 
     def __init__(self, painter: TrackPainter, reference: UInt8[Tensor, "3 H W"], reference_t: int) -> None:
         self.painter, self.reference_t = painter, reference_t
         self._reference = painter.background(reference)
         known = np.flatnonzero(painter.scene.visible[reference_t])
-        chosen = np.linspace(0, len(known) - 1, min(MOST_LINES, len(known))).round().astype(int)
+        # Any ones, lest a grid of them leave stripes, but always the same.
+        chosen = np.sort(np.random.default_rng(0).permutation(len(known))[:MOST_LINES])
         self.points = known[chosen]
 
     def draw(self, image: UInt8[Tensor, "3 H W"], t: int) -> UInt8[Tensor, "3 high wide"]:
