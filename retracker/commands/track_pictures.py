@@ -95,7 +95,8 @@ def overlay(
     ]
     if lines:
         reference = reference_frame(painters[0])
-        return MatchLines(painters[0], source.read([reference])[0], reference)
+        numbers = [source.window.number(t) for t in range(sets.num_frames)]
+        return MatchLines(painters[0], source.read([reference])[0], reference, numbers)
     if titles is None:
         return painters[0]
     truth = None

@@ -1,5 +1,7 @@
 """Tracks as matches: a frame on the left, the present one on the right, lines between their points."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
@@ -19,11 +21,19 @@ LINE_OPACITY = 0.75
 class MatchLines:
     """Draws lines from a reference frame of a video to each other one.
 
-    Points are those that are visible in the reference; of more than ``MOST_LINES`` a selection.
+    Points are those that are visible in the reference; of more than ``MOST_LINES`` a selection. ``numbers``
+    are what frames are called; their positions, if not given.
     """
 
-    def __init__(self, painter: TrackPainter, reference: UInt8[Tensor, "3 H W"], reference_t: int) -> None:
+    def __init__(
+        self,
+        painter: TrackPainter,
+        reference: UInt8[Tensor, "3 H W"],
+        reference_t: int,
+        numbers: Sequence[int] | None = None,
+    ) -> None:
         self.painter, self.reference_t = painter, reference_t
+        self._numbers = range(len(painter.scene.tracks)) if numbers is None else numbers
         self._reference = painter.background(reference)
         known = np.flatnonzero(painter.scene.visible[reference_t])
         # Any ones, lest a grid of them leave stripes, but always the same.
@@ -51,7 +61,7 @@ class MatchLines:
             places = scene.tracks[time, self.points]
             add_marks(marks, places, marked, colours, radius, hidden=painter.style.hidden)
             view = canvas[:, left : left + width]
-            view[:] = _numbered(marks.onto(view), time)
+            view[:] = _numbered(marks.onto(view), self._numbers[time])
         return to_image(with_legend(canvas, painter.scale) if painter.scale else canvas)
 
 
