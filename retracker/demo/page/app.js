@@ -1,0 +1,354 @@
+// The page: which video is open, which frame is shown, and what each button does.
+
+import { call, download, own, upload, use } from "/page/api.js";
+import { Frames } from "/page/frames.js";
+import { Points } from "/page/points.js";
+import { Stage } from "/page/stage.js";
+import { Strip } from "/page/strip.js";
+import { Table } from "/page/table.js";
+import { Tracking } from "/page/tracking.js";
+
+const $ = (id) => document.getElementById(id);
+const AHEAD = 8; // frames fetched before they are shown in a film that plays
+const TOAST_MS = 6000;
+const MEGABYTE = 2 ** 20;
+const JUMP = 10; // frames
+
+const frames = new Frames();
+let hello = { max_upload_mb: 0 };
+let clip = null; // what the server says of the open video
+let points = new Points(0);
+let selected = null;
+let wanted = 0; // the frame asked for
+let shown = 0; // the frame on the canvas: its picture may come later
+let playing = false;
+
+const stage = new Stage($("stage"), {
+  add: (xy, t) => change(() => own("POST", "/points", { t, points: [[xy.x, xy.y]] })),
+  correct: (id, xy, t) => correct(id, xy, t),
+  select: (id) => select(id, { reveal: true }),
+  look: (xy) => { $("readout").textContent = xy ? `x ${xy.x.toFixed(1)}   y ${xy.y.toFixed(1)}` : ""; },
+  zoomed: (zoom) => { $("zoom-fit").textContent = `${Math.round(100 * zoom)} %`; },
+});
+const strip = new Strip($("strip"), (t) => seek(t));
+const table = new Table($("rows"), {
+  select: (id) => select(id === selected ? null : id),
+  remove: (id) => change(() => own("DELETE", `/points/${id}`)),
+});
+const tracking = new Tracking({
+  found: (answers) => {
+    for (const found of answers) points.record(found);
+    if ($("follow").checked && !playing) seek(answers.at(-1).t);
+    render();
+  },
+  ended: (progress) => {
+    if (progress.condition === "failed") tell(progress.error, { bad: true });
+    if (progress.num_frames !== clip.num_frames) reopen();
+    render();
+  },
+});
+
+// ---- the video
+
+async function open(load) {
+  try {
+    const state = await load();
+    const before = clip?.session;
+    show(state);
+    if (before) call("DELETE", `/api/sessions/${before}`).catch(() => {});
+  } catch (error) {
+    welcome();
+    if (clip) document.body.classList.remove("empty");
+    tell(error.message, { bad: true });
+  }
+}
+
+function show(state) {
+  use(state.session);
+  pause();
+  tracking.stop();
+  frames.clear();
+  [clip, points, selected] = [state, new Points(state.num_frames), null];
+  history.replaceState(null, "", `#${state.session}`);
+  document.body.classList.remove("empty");
+  document.title = `${state.name} – ReTracker`;
+  $("clip-name").textContent = state.name;
+  $("clip-name").title = state.name;
+  $("clip-facts").textContent =
+    `${state.width} × ${state.height} px · ${state.num_frames} frames · ${Number(state.fps.toFixed(2))} frames/s`;
+  $("last").textContent = `of 0–${state.num_frames - 1}`;
+  $("frame").max = $("scrubber").max = state.num_frames - 1;
+  stage.open(state.width, state.height);
+  take(state);
+  seek(0);
+  tracking.watch(state.job, state.num_frames);
+}
+
+async function reopen() {
+  show(await own("GET"));
+}
+
+async function openFile(file) {
+  if (!file) return;
+  if (file.size > hello.max_upload_mb * MEGABYTE) {
+    tell(`${file.name} is larger than ${hello.max_upload_mb} MB, which is the limit here`, { bad: true });
+    return;
+  }
+  waitFor("Uploading", file.name);
+  $("upload").hidden = false;
+  await open(() =>
+    upload(file, (share) => {
+      $("upload").value = share;
+      if (share === 1) $("welcome-title").textContent = "Reading the video";
+    }),
+  );
+  $("file").value = "";
+}
+
+function waitFor(title, text) {
+  document.body.classList.add("empty");
+  $("welcome-title").textContent = title;
+  $("welcome-text").textContent = text;
+  $("welcome-buttons").hidden = $("limits").hidden = true;
+  $("upload").value = 0;
+}
+
+function welcome() {
+  document.body.classList.add("empty");
+  $("welcome-title").textContent = "Drop a video here";
+  $("welcome-text").textContent = "then click the points to follow";
+  $("limits").textContent = `Up to ${hello.max_upload_mb} MB. It stays on the machine that runs this page.`;
+  $("welcome-buttons").hidden = $("limits").hidden = false;
+  $("example").hidden = !hello.example;
+  $("upload").hidden = true;
+}
+
+// ---- frames
+
+async function seek(t) {
+  if (!clip) return;
+  wanted = Math.min(clip.num_frames - 1, Math.max(0, Math.round(t) || 0));
+  $("scrubber").value = wanted;
+  if (document.activeElement !== $("frame")) $("frame").value = wanted;
+  const asked = wanted;
+  try {
+    const picture = await frames.get(asked);
+    if (asked !== wanted) return;
+    shown = asked;
+    render(picture);
+  } catch (error) {
+    pause();
+    tell(error.message, { bad: true });
+  }
+}
+
+function step(count) {
+  pause();
+  $("follow").checked &&= !tracking.active;
+  return seek(wanted + count);
+}
+
+async function play() {
+  playing = true;
+  document.body.classList.add("playing");
+  $("play").setAttribute("aria-label", "Pause");
+  if (wanted >= clip.num_frames - 1) await seek(0);
+  let due = performance.now();
+  while (playing) {
+    for (let t = wanted + 1; t <= Math.min(clip.num_frames - 1, wanted + AHEAD); t += 1) frames.get(t).catch(() => {});
+    due = Math.max(due + 1000 / clip.fps, performance.now() - 100);
+    await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
+    if (playing) await seek(wanted + 1);
+    if (wanted >= clip.num_frames - 1) pause();
+  }
+}
+
+function pause() {
+  playing = false;
+  document.body.classList.remove("playing");
+  $("play").setAttribute("aria-label", "Play");
+}
+
+// ---- points
+
+async function change(ask) {
+  if (tracking.active) {
+    tell("Cancel tracking before you change points");
+    return null;
+  }
+  try {
+    const reply = await ask();
+    const changed = take(reply);
+    render();
+    return changed;
+  } catch (error) {
+    tell(error.message, { bad: error.status !== 409 });
+    return null;
+  }
+}
+
+function take(reply) {
+  const count = points.map.size;
+  const changed = points.take(reply);
+  if (!points.get(selected)) selected = null;
+  if (changed.length === 1 && points.map.size === count + 1) selected = changed[0];
+  table.list(points.list);
+  if (selected !== null) table.reveal(selected);
+  return changed;
+}
+
+async function correct(id, { x, y }, t) {
+  const again = points.get(id).count > 1;
+  const changed = await change(() => own("PUT", `/points/${id}`, { t, xy: [x, y] }));
+  if (changed && again) tell(`Point ${id} is put right in frame ${t}: Track goes on from there`);
+}
+
+function select(id, { reveal = false } = {}) {
+  selected = id;
+  if (reveal && id !== null) table.reveal(id);
+  render();
+}
+
+async function startTracking() {
+  if (tracking.active || $("track").disabled) return;
+  pause();
+  try {
+    tracking.watch(await own("POST", "/track", { backward: $("backward").checked }), clip.num_frames);
+  } catch (error) {
+    tell(error.message, { bad: error.status !== 409 });
+  }
+  render();
+}
+
+async function save(button) {
+  const words = button.textContent;
+  button.disabled = true;
+  button.textContent = "…";
+  try {
+    await download(button.dataset.kind);
+  } catch (error) {
+    tell(error.message, { bad: true });
+  }
+  button.textContent = words;
+  render();
+}
+
+// ---- what is to be seen
+
+function render(picture) {
+  const list = points.list;
+  const look = { points: list, selected, t: shown };
+  stage.show(picture, {
+    ...look, trail: Number($("trail").value), hidden: $("hidden").checked, locked: tracking.active,
+  });
+  strip.show({ ...look, numFrames: clip?.num_frames ?? 1 });
+  table.show(list, shown, selected, tracking.active);
+  const chosen = points.get(selected);
+  $("strip-label").textContent = chosen
+    ? `confidence of #${chosen.id}` : list.length ? "mean confidence of all points" : "";
+  $("count").textContent = list.length || "";
+  $("no-points").hidden = list.length > 0;
+  const open = points.numOpen($("backward").checked);
+  $("track").textContent = open ? `Track ${open === 1 ? "1 point" : `${open} points`}` : list.length ? "All tracked" : "Track";
+  $("track").disabled = !open || tracking.active;
+  $("track").hidden = tracking.active;
+  $("cancel").hidden = !tracking.active;
+  for (const id of ["grid", "undo", "clear", "backward"]) $(id).disabled = !clip || tracking.active;
+  for (const button of document.querySelectorAll("#downloads button")) {
+    button.disabled = !list.length || button.textContent === "…";
+  }
+}
+
+let fading = 0;
+function tell(text, { bad = false } = {}) {
+  $("toast").textContent = text;
+  $("toast").className = bad ? "bad" : "";
+  clearTimeout(fading);
+  fading = setTimeout(() => { $("toast").textContent = ""; }, TOAST_MS);
+}
+
+// ---- hands on
+
+const keys = {
+  ArrowLeft: (event) => step(event.shiftKey ? -JUMP : -1),
+  ArrowRight: (event) => step(event.shiftKey ? JUMP : 1),
+  Home: () => step(-wanted),
+  End: () => step(clip.num_frames),
+  " ": () => (playing ? pause() : play()),
+  Delete: () => selected !== null && change(() => own("DELETE", `/points/${selected}`)),
+  Escape: () => select(null),
+  t: () => startTracking(),
+  g: () => $("grid").click(),
+  "+": () => stage.zoomBy(1.5),
+  "-": () => stage.zoomBy(1 / 1.5),
+  0: () => stage.fit(),
+};
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input:not([type=checkbox])");
+  const pressing = event.key === " " && event.target.matches("button, input");
+  if (!clip || typing || pressing || event.altKey) return;
+  if ((event.ctrlKey || event.metaKey) && event.key === "z") $("undo").click();
+  else if (event.ctrlKey || event.metaKey || !keys[event.key]) return;
+  else keys[event.key](event);
+  event.preventDefault();
+});
+
+const clicks = {
+  open: () => $("file").click(),
+  choose: () => $("file").click(),
+  example: () => {
+    waitFor("Rendering an example", "this takes some seconds");
+    open(() => call("POST", "/api/example"));
+  },
+  back: () => step(-1),
+  forth: () => step(1),
+  play: () => (playing ? pause() : play()),
+  grid: () => change(() => own("POST", "/points", { t: shown, grid: Number($("grid-size").value) })),
+  undo: () => change(() => own("POST", "/undo")),
+  clear: () => change(() => own("DELETE", "/points")),
+  track: startTracking,
+  cancel: () => own("POST", "/cancel").catch((error) => tell(error.message, { bad: true })),
+  "zoom-in": () => stage.zoomBy(1.5),
+  "zoom-out": () => stage.zoomBy(1 / 1.5),
+  "zoom-fit": () => stage.fit(),
+};
+for (const [id, act] of Object.entries(clicks)) $(id).addEventListener("click", act);
+for (const button of document.querySelectorAll("#downloads button")) button.addEventListener("click", () => save(button));
+for (const id of ["hidden", "backward"]) $(id).addEventListener("change", () => render());
+$("trail").addEventListener("input", () => {
+  $("trail-length").textContent = $("trail").value;
+  render();
+});
+$("scrubber").addEventListener("input", () => step(Number($("scrubber").value) - wanted));
+$("frame").addEventListener("change", () => step(Number($("frame").value) - wanted));
+$("file").addEventListener("change", () => openFile($("file").files[0]));
+
+let depth = 0; // dragenter and dragleave come for each element on the way
+document.addEventListener("dragenter", () => document.body.classList.toggle("dropping", (depth += 1) > 0));
+document.addEventListener("dragleave", () => document.body.classList.toggle("dropping", (depth -= 1) > 0));
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  depth = 0;
+  document.body.classList.remove("dropping");
+  openFile(event.dataTransfer.files[0]);
+});
+
+async function start() {
+  welcome();
+  render();
+  try {
+    hello = await call("GET", "/api/hello");
+    welcome();
+    const key = location.hash.slice(1) || hello.session;
+    if (!key) return;
+    use(key);
+    show(await own("GET"));
+  } catch (error) {
+    if (error.status !== 404) tell(error.message, { bad: true });
+    history.replaceState(null, "", location.pathname);
+  }
+}
+
+start();
