@@ -1,27 +1,23 @@
-// The page: which video is open, which frame is shown, and what each button does.
+// The page: which video is open, what each button does, and what is to be seen.
 
 import { call, download, own, upload, use } from "/page/api.js";
-import { Frames } from "/page/frames.js";
+import { Player } from "/page/player.js";
 import { Points } from "/page/points.js";
 import { Stage } from "/page/stage.js";
 import { Strip } from "/page/strip.js";
 import { Table } from "/page/table.js";
 import { Tracking } from "/page/tracking.js";
+import { Welcome } from "/page/welcome.js";
 
 const $ = (id) => document.getElementById(id);
-const AHEAD = 8; // frames fetched before they are shown in a film that plays
 const TOAST_MS = 6000;
 const MEGABYTE = 2 ** 20;
 const JUMP = 10; // frames
 
-const frames = new Frames();
-let hello = { max_upload_mb: 0 };
 let clip = null; // what the server says of the open video
 let points = new Points(0);
 let selected = null;
-let wanted = 0; // the frame asked for
-let shown = 0; // the frame on the canvas: its picture may come later
-let playing = false;
+let shown = 0; // the frame on the canvas: its picture comes after it is asked for
 
 const stage = new Stage($("stage"), {
   add: (xy, t) => change(() => own("POST", "/points", { t, points: [[xy.x, xy.y]] })),
@@ -30,7 +26,22 @@ const stage = new Stage($("stage"), {
   look: (xy) => { $("readout").textContent = xy ? `x ${xy.x.toFixed(1)}   y ${xy.y.toFixed(1)}` : ""; },
   zoomed: (zoom) => { $("zoom-fit").textContent = `${Math.round(100 * zoom)} %`; },
 });
-const strip = new Strip($("strip"), (t) => seek(t));
+const player = new Player({
+  wanted: (t) => {
+    $("scrubber").value = t;
+    if (document.activeElement !== $("frame")) $("frame").value = t;
+  },
+  show: (picture, t) => {
+    shown = t;
+    render(picture);
+  },
+  state: (playing) => {
+    document.body.classList.toggle("playing", playing);
+    $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
+  },
+  failed: (error) => tell(error.message, { bad: true }),
+});
+const strip = new Strip($("strip"), (t) => go(t));
 const table = new Table($("rows"), {
   select: (id) => select(id === selected ? null : id),
   remove: (id) => change(() => own("DELETE", `/points/${id}`)),
@@ -38,13 +49,21 @@ const table = new Table($("rows"), {
 const tracking = new Tracking({
   found: (answers) => {
     for (const found of answers) points.record(found);
-    if ($("follow").checked && !playing) seek(answers.at(-1).t);
+    if ($("follow").checked && !player.playing) player.seek(answers.at(-1).t);
     render();
   },
   ended: (progress) => {
     if (progress.condition === "failed") tell(progress.error, { bad: true });
     if (progress.num_frames !== clip.num_frames) reopen();
     render();
+  },
+});
+
+const welcome = new Welcome({
+  file: (file) => openFile(file),
+  example: () => {
+    welcome.waitFor("Rendering an example", "this takes some seconds");
+    open(() => call("POST", "/api/example"));
   },
 });
 
@@ -57,30 +76,30 @@ async function open(load) {
     show(state);
     if (before) call("DELETE", `/api/sessions/${before}`).catch(() => {});
   } catch (error) {
-    welcome();
-    if (clip) document.body.classList.remove("empty");
+    welcome.invite();
+    if (clip) welcome.close();
     tell(error.message, { bad: true });
   }
 }
 
 function show(state) {
   use(state.session);
-  pause();
+  player.pause();
+  player.open(state.num_frames, state.fps);
   tracking.stop();
-  frames.clear();
   [clip, points, selected] = [state, new Points(state.num_frames), null];
   history.replaceState(null, "", `#${state.session}`);
-  document.body.classList.remove("empty");
+  welcome.close();
   document.title = `${state.name} – ReTracker`;
   $("clip-name").textContent = state.name;
   $("clip-name").title = state.name;
   $("clip-facts").textContent =
     `${state.width} × ${state.height} px · ${state.num_frames} frames · ${Number(state.fps.toFixed(2))} frames/s`;
-  $("last").textContent = `of 0–${state.num_frames - 1}`;
+  $("last").textContent = `/ ${state.num_frames - 1}`;
   $("frame").max = $("scrubber").max = state.num_frames - 1;
   stage.open(state.width, state.height);
   take(state);
-  seek(0);
+  player.seek(0);
   tracking.watch(state.job, state.num_frames);
 }
 
@@ -89,84 +108,21 @@ async function reopen() {
 }
 
 async function openFile(file) {
-  if (!file) return;
-  if (file.size > hello.max_upload_mb * MEGABYTE) {
-    tell(`${file.name} is larger than ${hello.max_upload_mb} MB, which is the limit here`, { bad: true });
+  const most = welcome.hello.max_upload_mb;
+  if (file.size > most * MEGABYTE) {
+    tell(`${file.name} is larger than ${most} MB, which is the limit here`, { bad: true });
     return;
   }
-  waitFor("Uploading", file.name);
-  $("upload").hidden = false;
-  await open(() =>
-    upload(file, (share) => {
-      $("upload").value = share;
-      if (share === 1) $("welcome-title").textContent = "Reading the video";
-    }),
-  );
-  $("file").value = "";
+  const wait = (share) => welcome.waitFor(share < 1 ? "Uploading" : "Reading the video", file.name, { share });
+  wait(0);
+  await open(() => upload(file, wait));
 }
 
-function waitFor(title, text) {
-  document.body.classList.add("empty");
-  $("welcome-title").textContent = title;
-  $("welcome-text").textContent = text;
-  $("welcome-buttons").hidden = $("limits").hidden = true;
-  $("upload").value = 0;
-}
-
-function welcome() {
-  document.body.classList.add("empty");
-  $("welcome-title").textContent = "Drop a video here";
-  $("welcome-text").textContent = "then click the points to follow";
-  $("limits").textContent = `Up to ${hello.max_upload_mb} MB. It stays on the machine that runs this page.`;
-  $("welcome-buttons").hidden = $("limits").hidden = false;
-  $("example").hidden = !hello.example;
-  $("upload").hidden = true;
-}
-
-// ---- frames
-
-async function seek(t) {
-  if (!clip) return;
-  wanted = Math.min(clip.num_frames - 1, Math.max(0, Math.round(t) || 0));
-  $("scrubber").value = wanted;
-  if (document.activeElement !== $("frame")) $("frame").value = wanted;
-  const asked = wanted;
-  try {
-    const picture = await frames.get(asked);
-    if (asked !== wanted) return;
-    shown = asked;
-    render(picture);
-  } catch (error) {
-    pause();
-    tell(error.message, { bad: true });
-  }
-}
-
-function step(count) {
-  pause();
-  $("follow").checked &&= !tracking.active;
-  return seek(wanted + count);
-}
-
-async function play() {
-  playing = true;
-  document.body.classList.add("playing");
-  $("play").setAttribute("aria-label", "Pause");
-  if (wanted >= clip.num_frames - 1) await seek(0);
-  let due = performance.now();
-  while (playing) {
-    for (let t = wanted + 1; t <= Math.min(clip.num_frames - 1, wanted + AHEAD); t += 1) frames.get(t).catch(() => {});
-    due = Math.max(due + 1000 / clip.fps, performance.now() - 100);
-    await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
-    if (playing) await seek(wanted + 1);
-    if (wanted >= clip.num_frames - 1) pause();
-  }
-}
-
-function pause() {
-  playing = false;
-  document.body.classList.remove("playing");
-  $("play").setAttribute("aria-label", "Play");
+// Somebody wants this frame: no film, no tracking may take it away again.
+function go(t) {
+  player.pause();
+  if (tracking.active) $("follow").checked = false;
+  return player.seek(t);
 }
 
 // ---- points
@@ -211,7 +167,7 @@ function select(id, { reveal = false } = {}) {
 
 async function startTracking() {
   if (tracking.active || $("track").disabled) return;
-  pause();
+  player.pause();
   try {
     tracking.watch(await own("POST", "/track", { backward: $("backward").checked }), clip.num_frames);
   } catch (error) {
@@ -270,11 +226,11 @@ function tell(text, { bad = false } = {}) {
 // ---- hands on
 
 const keys = {
-  ArrowLeft: (event) => step(event.shiftKey ? -JUMP : -1),
-  ArrowRight: (event) => step(event.shiftKey ? JUMP : 1),
-  Home: () => step(-wanted),
-  End: () => step(clip.num_frames),
-  " ": () => (playing ? pause() : play()),
+  ArrowLeft: (event) => go(player.wanted - (event.shiftKey ? JUMP : 1)),
+  ArrowRight: (event) => go(player.wanted + (event.shiftKey ? JUMP : 1)),
+  Home: () => go(0),
+  End: () => go(clip.num_frames),
+  " ": () => player.toggle(),
   Delete: () => selected !== null && change(() => own("DELETE", `/points/${selected}`)),
   Escape: () => select(null),
   t: () => startTracking(),
@@ -295,15 +251,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 const clicks = {
-  open: () => $("file").click(),
-  choose: () => $("file").click(),
-  example: () => {
-    waitFor("Rendering an example", "this takes some seconds");
-    open(() => call("POST", "/api/example"));
-  },
-  back: () => step(-1),
-  forth: () => step(1),
-  play: () => (playing ? pause() : play()),
+  back: () => go(player.wanted - 1),
+  forth: () => go(player.wanted + 1),
+  play: () => player.toggle(),
   grid: () => change(() => own("POST", "/points", { t: shown, grid: Number($("grid-size").value) })),
   undo: () => change(() => own("POST", "/undo")),
   clear: () => change(() => own("DELETE", "/points")),
@@ -320,28 +270,16 @@ $("trail").addEventListener("input", () => {
   $("trail-length").textContent = $("trail").value;
   render();
 });
-$("scrubber").addEventListener("input", () => step(Number($("scrubber").value) - wanted));
-$("frame").addEventListener("change", () => step(Number($("frame").value) - wanted));
-$("file").addEventListener("change", () => openFile($("file").files[0]));
-
-let depth = 0; // dragenter and dragleave come for each element on the way
-document.addEventListener("dragenter", () => document.body.classList.toggle("dropping", (depth += 1) > 0));
-document.addEventListener("dragleave", () => document.body.classList.toggle("dropping", (depth -= 1) > 0));
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  document.body.classList.remove("dropping");
-  openFile(event.dataTransfer.files[0]);
-});
+$("scrubber").addEventListener("input", () => go($("scrubber").value));
+$("frame").addEventListener("change", () => go($("frame").value));
 
 async function start() {
-  welcome();
+  welcome.invite();
   render();
   try {
-    hello = await call("GET", "/api/hello");
-    welcome();
-    const key = location.hash.slice(1) || hello.session;
+    welcome.hello = await call("GET", "/api/hello");
+    welcome.invite();
+    const key = location.hash.slice(1) || welcome.hello.session;
     if (!key) return;
     use(key);
     show(await own("GET"));

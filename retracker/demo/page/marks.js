@@ -4,7 +4,7 @@ const INK = "rgb(8 10 14 / .72)";
 const PAPER = "rgb(255 255 255 / .95)";
 const MANY = 120; // points, from where on marks are small and trails plain
 
-export function drawPoints(context, look, { place, hover, dragged }) {
+export function drawPoints(context, look, { place, hover, dragged, room }) {
   const { points, t, selected, trail, hidden } = look;
   const many = points.length > MANY;
   const radius = many ? 3.4 : 5.2;
@@ -15,9 +15,9 @@ export function drawPoints(context, look, { place, hover, dragged }) {
     if (!point.visible(t) && (hidden || point.id === selected)) ring(context, at(point, t), radius, point);
   }
   for (const point of shown) if (point.visible(t)) dot(context, at(point, t), radius, point);
-  for (const point of shown) if (point.id === selected) mark(context, at(point, t), radius, point, t);
+  for (const point of shown) if (point.id === selected) mark(context, at(point, t), radius, point, { t, room });
   const near = shown.find((point) => point.id === hover && point.id !== selected);
-  if (near) label(context, at(near, t), radius, near);
+  if (near) label(context, at(near, t), radius, near, { room });
   const held = points.find((point) => point.id === dragged?.id);
   if (held) drag(context, at(held, t), place(dragged.x, dragged.y), radius, held);
 }
@@ -60,31 +60,32 @@ function dot(context, at, radius, point) {
 }
 
 function ring(context, at, radius, point) {
-  disc(context, at, radius);
-  context.lineWidth = 4;
-  context.strokeStyle = INK;
+  disc(context, at, radius + 0.4);
+  context.lineWidth = 3.4;
+  context.strokeStyle = "rgb(8 10 14 / .45)";
   context.stroke();
-  context.lineWidth = 1.9;
-  context.strokeStyle = point.colour(0.95);
+  context.lineWidth = 1.6;
+  context.strokeStyle = point.colour(0.9);
   context.stroke();
 }
 
 // The selected point: a circle, its number, and a diamond where somebody has put it.
-function mark(context, at, radius, point, t) {
+function mark(context, at, radius, point, { t, room }) {
   for (const [width, colour] of [[4, INK], [1.8, PAPER]]) {
     disc(context, at, radius + 6);
     context.lineWidth = width;
     context.strokeStyle = colour;
     context.stroke();
   }
-  label(context, at, radius + 5, point, point.anchored(t) ? (point.born === t ? " born" : " corrected") : "");
+  const note = point.anchored(t) ? (point.born === t ? " born" : " corrected") : "";
+  label(context, at, radius + 5, point, { room, note });
 }
 
-function label(context, at, radius, point, note = "") {
+function label(context, at, radius, point, { room, note = "" }) {
   const words = `#${point.id}${note}`;
   context.font = "600 12px system-ui, 'DejaVu Sans', sans-serif";
   const width = context.measureText(words).width + 10;
-  const left = at.x + radius + 6 + width > context.canvas.clientWidth ? at.x - radius - 6 - width : at.x + radius + 6;
+  const left = at.x + radius + 6 + width > room ? at.x - radius - 6 - width : at.x + radius + 6;
   const top = Math.max(2, at.y - radius - 14);
   context.beginPath();
   context.roundRect(left, top, width, 19, 5);

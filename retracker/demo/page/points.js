@@ -57,7 +57,7 @@ export class Point {
   }
 
   colour(alpha = 1) {
-    return `hsl(${this.hue} 92% 62% / ${alpha})`;
+    return `oklch(0.77 0.17 ${this.hue} / ${alpha})`; // all hues equally light, unlike hsl
   }
 }
 

@@ -59,15 +59,14 @@ export class Stage {
   }
 
   panBy(x, y) {
-    this.centre.x = this.kept(this.centre.x + x, this.size.width, this.room.width);
-    this.centre.y = this.kept(this.centre.y + y, this.size.height, this.room.height);
+    this.centre.x = this.kept(this.centre.x + x, this.size.width);
+    this.centre.y = this.kept(this.centre.y + y, this.size.height);
     this.redraw();
   }
 
-  // A side longer than the canvas fills it, a shorter one stands in its middle.
-  kept(centre, length, room) {
-    const half = (room / 2 - MARGIN) / this.scale;
-    return half * 2 >= length ? length / 2 : Math.min(length - half, Math.max(half, centre));
+  // What fits stands in the middle; else some part of it stays there.
+  kept(centre, length) {
+    return this.zoom === 1 ? length / 2 : Math.min(length, Math.max(0, centre));
   }
 
   get scale() {
@@ -106,7 +105,7 @@ export class Stage {
 
   down(event) {
     if (!this.picture) return;
-    this.canvas.focus({ preventScroll: true });
+    document.activeElement?.blur(); // keys now mean the video
     this.canvas.setPointerCapture(event.pointerId);
     const at = { x: event.offsetX, y: event.offsetY };
     const point = event.button === 0 && !event.shiftKey ? this.pointAt(at) : null;
@@ -200,11 +199,17 @@ export class Stage {
     context.imageSmoothingEnabled = (w * ratio) / this.picture.naturalWidth < SHOW_PIXELS;
     context.imageSmoothingQuality = "high";
     context.drawImage(this.picture, corner.x, corner.y, w, h);
+    context.save();
+    context.beginPath();
+    context.rect(corner.x - MARGIN, corner.y - MARGIN, w + 2 * MARGIN, h + 2 * MARGIN);
+    context.clip(); // where a point outside the frame would be tells nothing
     drawPoints(context, this.look, {
       place: (x, y) => this.toCanvas({ x, y }),
       hover: this.hover,
       dragged: this.dragged && { id: this.press.point.id, ...this.dragged },
+      room: this.room.width,
     });
+    context.restore();
     canvas.dataset.frame = this.look.t;
   }
 
