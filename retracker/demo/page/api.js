@@ -1,5 +1,6 @@
 // What the page asks the server for. A refusal becomes an Error whose message is the server's sentence.
 
+const FAILED = "The server failed; its terminal says more";
 let session = null;
 
 export function use(key) {
@@ -44,7 +45,7 @@ export function upload(file, onShare) {
     request.upload.onprogress = (event) => onShare(event.loaded / Math.max(1, event.total));
     request.onerror = () => reject(new Error("The upload broke off: is the server still running?"));
     request.onload = () =>
-      request.status < 400 ? resolve(request.response) : reject(new Error(capital(request.response?.error)));
+      request.status < 400 ? resolve(request.response) : reject(new Error(request.response?.error ?? FAILED));
     request.send(file);
   });
 }
@@ -59,10 +60,6 @@ async function reach(path, options) {
 
 async function answer(reply) {
   const told = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(capital(told.error)), { status: reply.status });
+  if (!reply.ok) throw Object.assign(new Error(told.error ?? FAILED), { status: reply.status });
   return told;
-}
-
-function capital(text = "the server failed") {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -4,13 +4,14 @@ const INK = "rgb(8 10 14 / .72)";
 const PAPER = "rgb(255 255 255 / .95)";
 const MANY = 120; // points, from where on marks are small and trails plain
 
-export function drawPoints(context, look, { place, hover, dragged, room }) {
+export function drawPoints(context, look, { place, inside, hover, dragged, room }) {
   const { points, t, selected, trail, hidden } = look;
   const many = points.length > MANY;
   const radius = many ? 3.4 : 5.2;
   const at = (point, frame) => place(point.x[frame], point.y[frame]);
-  const shown = points.filter((point) => point.known(t) && point.id !== dragged?.id);
-  for (const point of shown) drawTrail(context, point, t, trail, at, many);
+  const known = points.filter((point) => point.known(t) && point.id !== dragged?.id);
+  for (const point of known) drawTrail(context, point, t, trail, at, many);
+  const shown = known.filter((point) => inside({ x: point.x[t], y: point.y[t] })); // beyond, it means little
   for (const point of shown) {
     if (!point.visible(t) && (hidden || point.id === selected)) ring(context, at(point, t), radius, point);
   }
@@ -25,7 +26,7 @@ export function drawPoints(context, look, { place, hover, dragged, room }) {
 function drawTrail(context, point, t, length, at, plain) {
   context.lineCap = "round";
   for (let frame = Math.max(1, t - length + 1); frame <= t; frame += 1) {
-    if (!point.visible(frame) || !point.visible(frame - 1)) continue;
+    if (!point.visible(frame) || !point.visible(frame - 1) || point.anchored(frame)) continue;
     const fade = 1 - (t - frame) / (length + 1);
     const [from, to] = [at(point, frame - 1), at(point, frame)];
     if (!plain) segment(context, from, to, 4.2, `rgb(8 10 14 / ${0.4 * fade})`);

@@ -202,9 +202,10 @@ export class Stage {
     context.save();
     context.beginPath();
     context.rect(corner.x - MARGIN, corner.y - MARGIN, w + 2 * MARGIN, h + 2 * MARGIN);
-    context.clip(); // where a point outside the frame would be tells nothing
+    context.clip();
     drawPoints(context, this.look, {
       place: (x, y) => this.toCanvas({ x, y }),
+      inside: (xy) => this.inside(xy),
       hover: this.hover,
       dragged: this.dragged && { id: this.press.point.id, ...this.dragged },
       room: this.room.width,
