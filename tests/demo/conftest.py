@@ -12,7 +12,7 @@ from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.media.video import write_video
 
-NUM_FRAMES = 8
+NUM_FRAMES = 6
 
 
 @pytest.fixture(scope="session")

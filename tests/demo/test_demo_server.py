@@ -10,7 +10,7 @@ from PIL import Image
 
 from retracker.media.video import read_frames
 
-NUM_FRAMES = 8  # of the clip
+NUM_FRAMES = 6  # of the clip
 PLAYLIST = b"#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\n/etc/hostname\n#EXT-X-ENDLIST\n"
 
 
@@ -96,23 +96,20 @@ def test_what_is_no_video_gets_one_sentence_and_leaves_nothing(client, work, con
     assert files(work) == []
 
 
-def test_a_video_that_breaks_is_tracked_up_to_there(client, clip):
+def test_a_video_that_breaks_off_is_refused(client, clip, work):
     whole = clip.read_bytes()
-    told = upload(client, whole[: len(whole) - 2000]).json()
-    if "error" in told:
-        pytest.skip("this clip's file is too short to be cut")
-    address = f"/api/sessions/{told['session']}"
-    refused(client.get(f"{address}/frames/{NUM_FRAMES - 1}"), 400, "a.mp4: ")
+    refused(upload(client, whole[: len(whole) // 2]), 400, "a.mp4: cannot be read as a video")
+    assert files(work) == []
 
 
 def test_frames_are_those_of_the_video(page, clip):
-    for t in (5, 0, NUM_FRAMES - 1):
+    for t in (3, 0, NUM_FRAMES - 1):
         reply = page.client.get(f"/api/sessions/{page.key}/frames/{t}")
         shown = np.asarray(Image.open(io.BytesIO(reply.content)), np.float32)
         expected = read_frames(clip, [t])[0].permute(1, 2, 0).numpy()
         assert reply.headers["content-type"] == "image/jpeg"
         assert np.abs(shown - expected).mean() < 4  # grey values; JPEG's loss
-    refused(page.client.get(f"/api/sessions/{page.key}/frames/{NUM_FRAMES}"), 404, "no frame 8")
+    refused(page.client.get(f"/api/sessions/{page.key}/frames/{NUM_FRAMES}"), 404, "no frame 6")
 
 
 @pytest.mark.parametrize("path", ["", "/frames/0", "/progress", "/download/npz"])
@@ -124,7 +121,7 @@ def test_an_unknown_session_is_not_there(client, path):
     ("body", "words"),
     [
         ({"t": 0, "points": [[200.0, 5.0]]}, "(200, 5) lies outside the frame of 128 x 96 px"),
-        ({"t": 8, "points": [[2.0, 5.0]]}, "no frame 8"),
+        ({"t": 6, "points": [[2.0, 5.0]]}, "no frame 6"),
         ({"t": -1, "points": [[2.0, 5.0]]}, "no frame -1"),
         ({"t": 0.5, "points": [[2.0, 5.0]]}, "t: expected a whole number"),
         ({"t": 0, "points": []}, "points: expected pairs"),

@@ -1,15 +1,18 @@
 """Tracking from the page: the same answers as from Python, and corrections that touch nothing else."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
 
+from retracker.demo.session import Session, open_clip
+from retracker.demo.worker import Worker
 from retracker.inference.clip import track
 from retracker.media.track_files import read_tracks
 from retracker.media.video import probe
 
-NUM_FRAMES = 8  # of the clip
+NUM_FRAMES = 6  # of the clip
 CLICKS = [[40.5, 30.25], [100.0, 60.0]]
 
 
@@ -36,11 +39,11 @@ def test_tracks_are_those_of_python_to_the_bit(page, net, clip, tmp_path):
 
 
 def test_backwards_too_is_what_python_calls_backward(page, net, clip, tmp_path):
-    page.ask("POST", "/points", {"t": 5, "points": CLICKS})
+    page.ask("POST", "/points", {"t": 3, "points": CLICKS})
     progress = page.track(backward=True)
-    assert progress["total"] == (NUM_FRAMES - 5) + 6
+    assert progress["total"] == (NUM_FRAMES - 3) + 4
     found = read_tracks(page.download("npz", tmp_path))
-    expected = track(net, clip, [[5, *xy] for xy in CLICKS], backward=True)
+    expected = track(net, clip, [[3, *xy] for xy in CLICKS], backward=True)
     for name in ("tracks", "visible", "confidence"):
         assert torch.equal(getattr(found, name), getattr(expected, name)), name
 
@@ -67,11 +70,11 @@ def test_a_correction_changes_this_point_from_there_on_and_nothing_else(page, ne
 
 def test_a_point_put_right_before_it_is_tracked_goes_through_both_places(page, net, clip, tmp_path):
     page.ask("POST", "/points", {"t": 0, "points": CLICKS[:1]})
-    page.ask("PUT", "/points/1", {"t": 5, "xy": [60.0, 50.0]})
+    page.ask("PUT", "/points/1", {"t": 3, "xy": [60.0, 50.0]})
     page.track()
     found = read_tracks(page.download("npz", tmp_path))
-    assert torch.equal(found.tracks[:5, 0], track(net, clip, [[0, *CLICKS[0]]]).tracks[:5, 0])
-    assert torch.equal(found.tracks[5:, 0], track(net, clip, [[5, 60.0, 50.0]]).tracks[5:, 0])
+    assert torch.equal(found.tracks[:3, 0], track(net, clip, [[0, *CLICKS[0]]]).tracks[:3, 0])
+    assert torch.equal(found.tracks[3:, 0], track(net, clip, [[3, 60.0, 50.0]]).tracks[3:, 0])
     assert known(found, 0) == list(range(NUM_FRAMES))
 
 
@@ -86,9 +89,9 @@ def test_a_point_that_is_moved_at_its_birth_or_before_is_born_there(page):
 def test_only_what_is_new_is_tracked(page):
     page.ask("POST", "/points", {"t": 0, "points": CLICKS[:1]})
     page.track()
-    page.ask("POST", "/points", {"t": 6, "points": CLICKS[1:]})
+    page.ask("POST", "/points", {"t": 4, "points": CLICKS[1:]})
     progress = page.track()
-    assert [(found["t"], found["ids"]) for found in progress["found"]] == [(6, [2]), (7, [2])]
+    assert [(found["t"], found["ids"]) for found in progress["found"]] == [(4, [2]), (5, [2])]
     assert "nothing to track" in page.ask("POST", "/track", {}, status=409)["error"]
 
 
@@ -154,3 +157,17 @@ def test_two_videos_wait_for_one_another(page, client, clip):
     while page.ask("GET", "/progress")["condition"] == "running":
         time.sleep(0.02)
     assert page.ask("GET", "/progress")["condition"] == "done"
+
+
+def test_a_video_with_fewer_frames_than_packets_is_as_long_as_its_frames(net, clip, tmp_path):
+    session = Session(replace(open_clip(clip, "street.mp4"), num_frames=NUM_FRAMES + 2), tmp_path)
+    session.add(0, CLICKS)
+    session.correct(2, NUM_FRAMES + 1, [3.0, 4.0])
+    session.add(NUM_FRAMES, CLICKS)
+    worker = Worker(net, image_size=None)
+    worker.start(session, backward=False)
+    session.job.future.result()
+    worker.close()
+    assert session.clip.num_frames == NUM_FRAMES
+    assert list(session.points) == [1, 2] and len(session.points[2].anchors) == 1
+    assert session.open_legs(backward=False) == []
