@@ -17,6 +17,7 @@ COMMANDS = MappingProxyType(
         ),
         "match": ("retracker.commands.match", "find the points of one image in another"),
         "boost": ("retracker.commands.boost", "strengthen the descriptors of images"),
+        "demo": ("retracker.commands.demo", "a local page: click points in a video, watch them tracked"),
         "data": ("retracker.commands.data", "check a data set, or look at one clip of it"),
     }
 )

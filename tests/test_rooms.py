@@ -80,6 +80,10 @@ TABLE = {
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     # pickle: for the name of the error that torch.load raises.
+    "demo": Rule(
+        {"types", "inference", "media", "visualize"},
+        {"torch", "jaxtyping", "numpy", "cv2", "starlette", "uvicorn"},
+    ),
     "checkpoint": Rule(
         {"types", "models", "backbone_weights", "booster_weights"}, {"torch", "safetensors"}, {"logging"}
     ),
