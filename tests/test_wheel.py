@@ -54,7 +54,8 @@ def in_repository(folder, *patterns):
 
 
 def test_the_wheel_holds_code_configs_weights_and_the_mark_of_types(wheel):
-    wanted = in_repository("retracker", "*.py", "py.typed", "*.safetensors", "*.md", "*.yaml")
+    kinds = ("*.py", "py.typed", "*.safetensors", "*.md", "*.yaml", "*.html", "*.css", "*.js", "*.svg")
+    wanted = in_repository("retracker", *kinds)
     wanted |= {f"retracker/{path}" for path in in_repository("configs", "*.yaml")}
     assert "retracker/weights/tiny.safetensors" in wanted
     assert wanted - set(zipfile.ZipFile(wheel).namelist()) == set()
