@@ -51,7 +51,7 @@ class CoTrackerPredictor(nn.Module):
     def forward(
         self,
         video: Num[Tensor, "B T 3 H W"],
-        queries: Num[Tensor, "B N 3"] | None = None,
+        queries: Num[Tensor, "_ _ 3"] | None = None,
         segm_mask: Tensor | None = None,
         grid_size: int = 0,
         grid_query_frame: int = 0,
@@ -108,11 +108,11 @@ class CoTrackerOnlinePredictor(nn.Module):
         self,
         video_chunk: Num[Tensor, "B T 3 H W"],
         is_first_step: bool = False,
-        queries: Num[Tensor, "B N 3"] | None = None,
+        queries: Num[Tensor, "_ _ 3"] | None = None,
         grid_size: int = 5,
         grid_query_frame: int = 0,
         add_support_grid: bool = False,  # noqa: ARG002
-    ) -> tuple[Float[Tensor, "B T N 2"] | None, Bool[Tensor, "B T N"] | None]:
+    ) -> tuple[Float[Tensor, "B F N 2"] | None, Bool[Tensor, "B F N"] | None]:
         """Begin a video, or track through its next chunk (values 0..255): positions, and who is visible.
 
         The points are ``queries`` (t, x, y) or a grid, as in ``CoTrackerPredictor``, given with the first
@@ -179,7 +179,7 @@ def _net(model: nn.Module | str | Path | None, checkpoint: str | Path | None) ->
     return source if isinstance(source, nn.Module) else load(source)
 
 
-def _each(queries: Num[Tensor, "B N 3"], batch: int) -> Sequence[Tensor]:
+def _each(queries: Num[Tensor, "_ N 3"], batch: int) -> Sequence[Tensor]:
     if queries.ndim != 3 or queries.shape[0] != batch or queries.shape[2] != 3:
         raise ValueError(f"expected queries of shape ({batch}, N, 3) = (t, x, y), got {tuple(queries.shape)}")
     return list(queries)
