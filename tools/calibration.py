@@ -2,8 +2,8 @@
 
 On synthetic_val, whose clips neither training nor tools/fit_thresholds.py has seen, as users track: in each
 frame after its birth a point's confidence should be the probability that it is visible and was found within 8
-px (at 256 scale). Prints, of all clips and of each group, the expected calibration error over 15 bins of equal
-width and the Brier score (both better if lower), and draws the reliability diagram.
+px (at 256 scale). Prints, of all clips and of each group, the expected calibration error over 15 bins of
+equal width and the Brier score (both better if lower), and draws the reliability diagram.
 """
 
 import argparse

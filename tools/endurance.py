@@ -129,7 +129,8 @@ def summarise(record: Record, arguments: argparse.Namespace) -> None:
     if after:
         say(
             f"memory since frame {min(t for t in memory if t >= SETTLED)}: "
-            f"{after[-1] - after[0]:+.1f} MiB at the end, {max(after) - after[0]:+.1f} MiB at most (from {after[0]:.1f})"
+            f"{after[-1] - after[0]:+.1f} MiB at the end, "
+            f"{max(after) - after[0]:+.1f} MiB at most (from {after[0]:.1f})"
         )
     first, last = compared(len(times))
     early, late = np.mean(times[slice(*first)]), np.mean(times[slice(*last)])
