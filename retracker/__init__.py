@@ -9,12 +9,13 @@ if TYPE_CHECKING:
     from retracker.inference.clip import track
     from retracker.inference.online import OnlineTracker
     from retracker.inference.pair import PairMatcher, match
-    from retracker.inference.predictor import CoTrackerPredictor
+    from retracker.inference.predictor import CoTrackerOnlinePredictor, CoTrackerPredictor
     from retracker.inference.queries import Dense, Grid, Mask
     from retracker.inference.verification import verify
     from retracker.inference.warp import warp
 
 __all__ = [
+    "CoTrackerOnlinePredictor",
     "CoTrackerPredictor",
     "Dense",
     "Grid",
@@ -32,6 +33,7 @@ __all__ = [
 # them.
 _HOMES = MappingProxyType(
     {
+        "CoTrackerOnlinePredictor": "retracker.inference.predictor",
         "CoTrackerPredictor": "retracker.inference.predictor",
         "Dense": "retracker.inference.queries",
         "Grid": "retracker.inference.queries",

@@ -79,6 +79,7 @@ TABLE = {
     ),
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
+    "visualize/reliability.py": Rule(set(), {"matplotlib"}),
     # pickle: for the name of the error that torch.load raises.
     "demo": Rule(
         {"types", "inference", "media", "visualize"},

@@ -167,7 +167,7 @@ def each_alone(
             eager.add(key, tuple(xy))
         start = time.perf_counter()
         with torch.inference_mode():
-            ours = eager.step(net.encode(frame[None]), frame)
+            ours = eager.step(net.encode(frame[None]), [frame])
         middle = time.perf_counter()
         theirs = exported.step(frame.numpy())
         seconds.append((middle - start, time.perf_counter() - middle))

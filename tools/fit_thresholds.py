@@ -22,12 +22,12 @@ from retracker.benchmarks.protocol import Tracked
 from retracker.benchmarks.tracking import score_clip
 from retracker.checkpoint import load, save_safetensors
 from retracker.data.datasets.synthetic import Synthetic
+from retracker.metrics.calibration import came_true, reliability
 from retracker.models.tracker import probability
 from retracker.types import VideoSample, stack
 
 SEED = 31415926  # far from any training run's
 THRESHOLDS = [round(0.05 * i, 2) for i in range(1, 17)]
-SURE_PIXELS = 8.0  # at 256 scale: what ``confidence`` promises
 NUM_BINS = 10
 
 
@@ -100,7 +100,7 @@ def answer(net: torch.nn.Module, sample: VideoSample) -> Answer:
 def fit_confidence(answers: list[Answer]) -> tuple[float, float]:
     """Scale and shift of the certainty logit with the least cross-entropy: logistic regression."""
     logit = torch.cat([a.certainty[a.counted] for a in answers]).double()
-    truth = torch.cat([found_in_truth(a)[a.counted] for a in answers]).double()
+    truth = torch.cat([came_true(a.sample, a.tracks)[a.counted] for a in answers]).double()
     if truth.min() == truth.max():
         raise ValueError(
             "confidence cannot be fitted: on these clips the net is always right, or always wrong"
@@ -156,26 +156,14 @@ def calibration_table(answers: list[Answer], scale: float, shift: float) -> Tabl
     """Calibrated confidence against what came true, and the expected calibration error over all frames."""
     certainty = torch.cat([a.certainty[a.counted] for a in answers])
     confidence = (scale * certainty + shift).sigmoid()
-    truth = torch.cat([found_in_truth(a)[a.counted] for a in answers]).float()
-    bins = (confidence * NUM_BINS).long().clamp(max=NUM_BINS - 1)
+    truth = torch.cat([came_true(a.sample, a.tracks)[a.counted] for a in answers])
+    found = reliability(confidence, truth, NUM_BINS)
     table = Table("confidence", "came true", "share of all")
-    total = 0.0
-    for index in range(NUM_BINS):
-        inside = bins == index
-        share = inside.float().mean().item()
-        if share > 0:
-            said, came = confidence[inside].mean().item(), truth[inside].mean().item()
-            total += share * abs(said - came)
-            table.add_row(f"{said:.2f}", f"{came:.2f}", f"{share:.1%}")
-    table.caption = f"expected calibration error {total:.3f}"
+    for said, came, count in zip(found.said, found.came, found.count, strict=True):
+        if count:
+            table.add_row(f"{said:.2f}", f"{came:.2f}", f"{count / len(truth):.1%}")
+    table.caption = f"expected calibration error {found.error:.3f}"
     return table
-
-
-def found_in_truth(a: Answer) -> Tensor:
-    """Whether each point is visible and was found within the promised distance; T N."""
-    height, width = a.sample.video.shape[-2:]
-    reach = SURE_PIXELS * (height * width) ** 0.5 / 256
-    return a.sample.visible & ((a.tracks - a.sample.tracks).norm(dim=-1) < reach)
 
 
 if __name__ == "__main__":

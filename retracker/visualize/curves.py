@@ -37,16 +37,38 @@ class Panel:
     ]  # by method, in [0, 1]; NaN where there is none. The last one is "ours"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One quantity over time."""
+
+    title: str
+    label: str  # its unit
+    x: Sequence[float | int]
+    y: Sequence[float | int]
+
+
 def write_curves(path: Path, title: str, panels: Sequence[Panel]) -> Path:
     """Draw panels side by side into a PNG, the same bytes for the same numbers. Returns the path.
 
     Raises ValueError if a line does not have one value for each threshold, or there is nothing to draw.
     """
     check(panels)
-    with style.context("default"), replacing(path) as partial:  # not the style of who runs it
-        figure = draw(title, panels)
-        figure.savefig(partial, format="png", metadata={"Software": None})  # its version would be written
-    return path
+    with style.context("default"):  # not the style of who runs it
+        return save(path, draw(title, panels))
+
+
+def write_measured(path: Path, title: str, axis: str, panels: Sequence[Measured]) -> Path:
+    """Draw quantities side by side over one ``axis`` into a PNG. Returns the path."""
+    with style.context("default"):
+        figure = blank(title, (PANEL[0] * len(panels), PANEL[1]))
+        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            axes.plot(panel.x, panel.y, color=CHOSEN, marker="o", markersize=4, linewidth=2)
+            axes.set_title(panel.title, fontsize=11, loc="left")
+            axes.set_xlabel(axis)
+            axes.set_ylabel(panel.label)
+            axes.set_ylim(0, 1.25 * max(panel.y))  # from 0: what grows by a percent should not look steep
+            plain(axes)
+        return save(path, figure)
 
 
 def check(panels: Sequence[Panel]) -> None:
@@ -62,14 +84,34 @@ def check(panels: Sequence[Panel]) -> None:
 
 
 def draw(title: str, panels: Sequence[Panel]) -> Figure:
-    width, height = PANEL
-    figure = Figure(figsize=(width * len(panels), height), dpi=DOTS, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    lines = textwrap.wrap(title, LETTERS * len(panels))
-    figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure = blank(title, (PANEL[0] * len(panels), PANEL[1]))
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw_panel(axes, panel)
     return figure
+
+
+def blank(title: str, size: tuple[float, float]) -> Figure:
+    """A figure of (width, height) inches with nothing but its title."""
+    figure = Figure(figsize=size, dpi=DOTS, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    lines = textwrap.wrap(title, round(LETTERS * size[0] / PANEL[0]))
+    figure.suptitle("\n".join(lines), fontsize=11, fontweight="bold", x=0.01, ha="left")
+    return figure
+
+
+def save(path: Path, figure: Figure) -> Path:
+    """Write a figure as a PNG, the same bytes for the same figure. Returns the path."""
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})  # its version would be written
+    return path
+
+
+def plain(axes: Axes) -> None:
+    """A faint grid, and no frame but a base line."""
+    axes.grid(color=GREY, alpha=0.25, linewidth=0.8)
+    axes.tick_params(length=0, labelsize=9)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
 
 
 def draw_panel(axes: Axes, panel: Panel) -> None:
@@ -93,10 +135,7 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(f"threshold ({panel.unit})")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    axes.grid(color=GREY, alpha=0.25, linewidth=0.8)
-    axes.tick_params(length=0, labelsize=9)
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    plain(axes)
     handles, names = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], names[::-1], fontsize=9, frameon=True, framealpha=0.85, edgecolor="none")
 

@@ -9,7 +9,6 @@ import torch
 from retracker.inference import clip
 from retracker.inference.clip import track
 from retracker.inference.pair import grid_points, match
-from retracker.inference.predictor import CoTrackerPredictor, grid_with_margin
 from retracker.inference.queries import Dense, Grid, Mask
 from retracker.media.image import write_image
 from retracker.media.sources import FrameStream
@@ -250,44 +249,3 @@ def test_hidden_points_are_no_matches(model, sample):
 def test_a_point_outside_the_first_image_is_named(model, sample):
     with pytest.raises(ValueError, match="query 0 at"):
         match(model, sample.video[0], sample.video[1], points=[[65.0, 2.0]])
-
-
-def test_the_predictor_answers_like_co_tracker(model, sample, queries):
-    video = sample.video[None].float()
-    tracks, visible = CoTrackerPredictor(model)(video, queries=queries[None])
-    expected = track(model, sample.video, queries)
-    assert tracks.shape == (1, 6, 9, 2) and visible.dtype == torch.bool
-    assert torch.equal(tracks[0], expected.tracks) and torch.equal(visible[0], expected.visible)
-
-
-def test_the_predictors_grid_starts_in_its_frame_and_stays_in_the_mask(model, sample):
-    predictor = CoTrackerPredictor(model)
-    video = sample.video[None].float()
-    tracks, visible = predictor(video, grid_size=4, grid_query_frame=2, backward_tracking=True)
-    assert tracks.shape == (1, 6, 16, 2) and visible[0, 2].all()
-    assert (tracks[0, 2, 0], tracks[0, 2, -1])[0].tolist() == [1.0, 1.0]
-    assert tracks[0, 2, -1].tolist() == [63.0, 63.0]
-    mask = torch.zeros(1, 1, 64, 64)
-    mask[..., :32] = 1  # the left half
-    masked, _ = predictor(video, grid_size=4, segm_mask=mask)
-    assert masked.shape[2] == 8 and (masked[0, 0, :, 0] < 32).all()
-
-
-def test_the_predictor_tracks_a_batch_clip_by_clip(model, sample, queries):
-    video = torch.stack([sample.video, sample.video.flip(0)]).float()
-    tracks, _ = CoTrackerPredictor(model)(video, queries=queries.expand(2, -1, -1))
-    second = track(model, sample.video.flip(0), queries)
-    assert torch.equal(tracks[1], second.tracks)
-
-
-def test_the_predictor_needs_queries_or_a_grid(model, sample):
-    with pytest.raises(ValueError, match="queries or a grid_size"):
-        CoTrackerPredictor(model)(sample.video[None].float())
-
-
-@pytest.mark.parametrize("size", [(10, 900), (900, 10), (64, 64)])
-def test_the_predictors_grid_lies_inside_frames_of_any_shape(size):
-    points = grid_with_margin(*size, 4)
-    height, width = size
-    assert (points > 0).all() and (points < torch.tensor([width, height])).all()
-    assert len(points.unique(dim=0)) == 16

@@ -99,7 +99,7 @@ def test_the_exported_tracker_is_the_online_tracker(small, tracker, frames):
         for key, start in zip(tracker.add_queries(np.reshape(xy, (-1, 2))).tolist(), xy, strict=True):
             slots.add(key, tuple(start))
         with torch.no_grad():
-            expected = slots.step(small.encode(frame[None]), frame)
+            expected = slots.step(small.encode(frame[None]), [frame])
         given = frame.numpy() if t % 2 else frame.permute(1, 2, 0).numpy()
         found = tracker.step(given)
         assert found.ids.tolist() == expected.ids.tolist()
