@@ -70,7 +70,7 @@ def report(found: dict[str, list[Answers]], arguments: argparse.Namespace) -> No
         table.add_row(name, str(len(truth)), *(f"{value:.4f}" for value in scores))
     Console().print(table)
     measured = reliability(*whole, NUM_BINS)
-    title = f"Confidence on synthetic_val: calibration error {measured.error:.3f}, Brier {brier(*whole):.3f}"
+    title = f"synthetic_val: calibration error {measured.error:.3f}, Brier {brier(*whole):.3f}"
     lines = {name: bins_of(reliability(*parts, NUM_BINS)) for name, parts in groups.items()}
     write_reliability(arguments.out, title, bins_of(measured), lines)
     say(str(arguments.out))
