@@ -180,9 +180,10 @@ def _follow(
 
 def _result(found: _Rows, asked: Queries, clip: _Clip) -> TrackResult:
     tracks = rescale(found.tracks, clip.small, clip.size).clone()
-    born = asked.frame < len(tracks)
-    # To the bit, whatever resizing rounds.
-    tracks[asked.frame[born], torch.arange(len(born))[born]] = asked.xy[born]
+    now = torch.arange(len(tracks))[:, None]
+    unseen = (now < asked.frame) & (found.confidence == 0)  # before birth, if not tracked backward
+    own = (now == asked.frame) | unseen
+    tracks = torch.where(own[..., None], asked.xy, tracks)  # to the bit, whatever resizing rounds
     # Clones made outside of inference mode are ordinary tensors, which users may write into.
     return TrackResult(
         tracks=tracks,
