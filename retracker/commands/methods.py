@@ -76,17 +76,16 @@ class RetrackerTracker(NetMethod):
             raise ValueError(f"points_at_once: expected a positive number or null, got {self.points_at_once}")
 
     def __call__(self, video: UInt8[Tensor, "T 3 H W"], queries: Float[Tensor, "N 3"]) -> Tracked:
-        net, batches = self.net(), queries.split(self.points_at_once or max(1, len(queries)))
         with self.computing():
-            found = [
-                track(net, video, batch, image_size=self.image_size, subpixel=self.subpixel)
-                for batch in batches
-            ]
-        return Tracked(
-            tracks=torch.cat([part.tracks for part in found], dim=1),
-            visible=torch.cat([part.visible for part in found], dim=1),
-            confidence=torch.cat([part.confidence for part in found], dim=1),
-        )
+            found = track(
+                self.net(),
+                video,
+                queries,
+                image_size=self.image_size,
+                subpixel=self.subpixel,
+                points_per_chunk=self.points_at_once,
+            )
+        return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
