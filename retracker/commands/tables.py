@@ -5,7 +5,6 @@ from dataclasses import fields
 from math import isfinite
 from pathlib import Path
 from types import MappingProxyType
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from retracker.inference.pair import Matches
 from retracker.inference.verification import Geometry
 from retracker.inference.warp import Warp
 from retracker.media.files import existing_file, replacing
+from retracker.media.track_files import UNREADABLE
 
 COLUMNS = ("t", "x", "y")
 POSITION = ("x", "y")
@@ -60,7 +60,7 @@ def _queries_of_npz(path: Path, columns: tuple[str, ...]) -> Float[Tensor, "N co
     try:
         with np.load(path, allow_pickle=False) as stored:
             table = np.asarray(stored["queries"], dtype=np.float64)
-    except (ValueError, KeyError, BadZipFile, EOFError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: holds no array of queries ({','.join(columns)})") from error
     if table.ndim != 2 or table.shape[1] != len(columns) or not len(table):
         expected = f"expected queries of shape (N, {len(columns)}) = ({', '.join(columns)})"

@@ -26,7 +26,7 @@ from retracker.commands.shell import (
     progress_bar,
     say,
 )
-from retracker.commands.track_live import LiveSource, is_live, live_name, live_source
+from retracker.commands.track_live import LiveSource, is_live, live_name, live_source, without_password
 from retracker.commands.track_queries import add_query_arguments, chosen_queries
 from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
 from retracker.inference.clip import track
@@ -104,9 +104,10 @@ def _parser() -> OneLineParser:
 
 def _videos_of(given: str) -> list[str]:
     """A file, a folder of frames, a camera, or each video of a folder of videos."""
-    if Path(given).is_dir() and not pictures_in(given) and videos_in(given):
-        return [str(path) for path in videos_in(given)]
-    return [given]
+    films = videos_in(given) if Path(given).is_dir() else []
+    if films and pictures_in(given):
+        raise ValueError(f"{given}: holds films and pictures; name the films, or a folder of frames alone")
+    return [str(path) for path in films] or [given]
 
 
 def _named(videos: list[str]) -> list[tuple[str, str]]:
@@ -130,7 +131,8 @@ def _track_one(
     stem = arguments.out / f"{name}_tracks"
     with ExitStack() as opened:
         if is_live(video):
-            source = opened.enter_context(live_source(video, _window(arguments)))
+            video = without_password(video)
+            source = opened.enter_context(live_source(clip[0], _window(arguments)))
         else:
             source = as_source(video, _window(arguments))
         found = _tracked(arguments, model, source, name, stop)
@@ -143,7 +145,7 @@ def _track_one(
         if isinstance(source, LiveSource):
             say(source.report())
             source = source.recorded()
-        tracked = Tracked(result=found, source=source, stem=stem, max_size=arguments.max_size)
+        tracked = Tracked(result=found, video=video, source=source, stem=stem, max_size=arguments.max_size)
         for form in formats:
             say(f"wrote {save(tracked, form)}")
 

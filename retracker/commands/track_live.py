@@ -31,6 +31,11 @@ def live_name(source: str) -> str:
     return re.sub(r"\W+", "_", source.split("://", 1)[1].split("@")[-1].split("?")[0]).strip("_") or "stream"
 
 
+def without_password(source: str) -> str:
+    """A URL as it may be shown."""
+    return re.sub(r"//[^/@]*@", "//", source)
+
+
 @contextmanager
 def live_source(source: str, window: Window) -> Iterator["LiveSource"]:
     """Always the latest frame; those asked for are recorded, in a folder that vanishes in the end.
@@ -61,9 +66,12 @@ class LiveSource(FrameStream):
     def timed(self) -> Iterator[tuple[float | None, Tensor]]:
         """The frames, which are recorded as they are passed on."""
         with VideoWriter(self._recording, self.fps or float(UNKNOWN_FPS)) as writer:
-            for time_s, frame in super().timed():
-                writer.write(frame, time_s)
-                yield time_s, frame
+            try:
+                for time_s, frame in super().timed():
+                    writer.write(frame, time_s)
+                    yield time_s, frame
+            except GeneratorExit:  # nobody asks for more: what is recorded is to be kept
+                return
 
     def recorded(self) -> FrameSource:
         """What was passed on, to be read again."""

@@ -27,6 +27,7 @@ class Tracked:
     """A result, where it came from, and how it is shown."""
 
     result: TrackResult
+    video: str  # as it was named
     source: FrameSource
     stem: Path  # of the files' names
     max_size: int | None  # px, of the longer side of pictures
@@ -60,7 +61,7 @@ def save(tracked: Tracked, name: str) -> Path:
 
 
 def _npz(path: Path, tracked: Tracked) -> None:
-    write_tracks_npz(path, tracked.result, tracked.result.queries, tracked.source.where)
+    write_tracks_npz(path, tracked.result, tracked.result.queries, tracked.video)
 
 
 def _csv(path: Path, tracked: Tracked) -> None:
@@ -75,7 +76,7 @@ def _mp4(path: Path, tracked: Tracked) -> None:
     """The tracks drawn onto the video."""
     result = tracked.shrunk()
     painter = TrackPainter(result.tracks, result.visible, result.first_frame)
-    times = None if _is_even(result) else result.times
+    times = None if is_even(result) else result.times
     fps = result.fps or float(UNKNOWN_FPS)
     with VideoWriter(path, fps) as writer, progress_bar("drawing", len(result.tracks), "frames") as progress:
         for t, frame in enumerate(tracked.pictures()):
@@ -92,7 +93,7 @@ def _rrd(path: Path, tracked: Tracked) -> None:
     write_rrd(path, result, tracked.pictures(), colours)
 
 
-def _is_even(result: TrackResult) -> bool:
+def is_even(result: TrackResult) -> bool:
     """Whether frames come at the rate that is known: then their times need not be written."""
     if result.times is None or result.fps is None or len(result.times) < 2:
         return True

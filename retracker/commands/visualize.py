@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from retracker.commands.shell import OneLineParser, exit_code, progress_bar, say
 from retracker.commands.track_pictures import Overlay, check_belongs, overlay, read_sets
+from retracker.commands.track_save import is_even
 from retracker.media.image import check_image_name, write_image
 from retracker.media.sources import FrameSource, Window, as_source
 from retracker.media.video import UNKNOWN_FPS, VideoWriter
@@ -43,7 +45,9 @@ def run(arguments: argparse.Namespace) -> None:
     picture = overlay(sets, style, titles, source, lines=arguments.lines)
     fps = _rate(sets.results[0], source)
     if out.suffix.lower() == ".mp4":
-        _write_film(out, _drawn(picture, source, span), fps)
+        result = replace(sets.results[0], fps=fps)
+        times = None if is_even(result) else result.times[slice(*span)].tolist()
+        _write_film(out, _drawn(picture, source, span), fps, times)
     elif out.suffix.lower() == ".gif" and arguments.frame is None:
         _write_gif(out, _drawn(picture, source, span), span[1] - span[0], fps)
     else:
@@ -125,6 +129,9 @@ def _titles(arguments: argparse.Namespace) -> list[str] | None:
 
 def _check_out(out: Path, arguments: argparse.Namespace) -> None:
     film = out.suffix.lower() in (".mp4", ".gif")
+    read = [arguments.video, *arguments.tracks, *filter(None, [arguments.truth])]
+    if out.resolve() in [path.resolve() for path in read]:
+        raise ValueError(f"--out: {out} is read, and would be overwritten")
     if not film:
         check_image_name(out)
     if arguments.frame is not None and arguments.sheet is not None:
@@ -158,8 +165,9 @@ def _rate(result: TrackResult, source: FrameSource) -> float:
     """Frames per second of those that were tracked: a .csv tells by its times."""
     if result.fps is not None:
         return result.fps
-    if result.times is not None and len(result.times) > 1:
-        return 1 / result.times.diff().median().item()
+    step = 0.0 if result.times is None or len(result.times) < 2 else result.times.diff().median().item()
+    if step > 0:
+        return 1 / step
     return (source.fps or float(UNKNOWN_FPS)) / source.window.stride
 
 
@@ -176,10 +184,12 @@ def _drawn(
         raise ValueError(f"{source.where}: ends before frame {source.window.number(span[1] - 1)}")
 
 
-def _write_film(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], fps: float) -> None:
+def _write_film(
+    out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], fps: float, times: list[float] | None
+) -> None:
     with VideoWriter(out, fps) as writer:
-        for frame in frames:
-            writer.write(frame)
+        for index, frame in enumerate(frames):
+            writer.write(frame, None if times is None else times[index])
 
 
 def _write_gif(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], count: int, fps: float) -> None:

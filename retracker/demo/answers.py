@@ -48,7 +48,10 @@ def pairs(body: Mapping[str, Any], name: str) -> list[list[float]]:
     value = body.get(name)
     if not (isinstance(value, list) and value and all(map(_is_pair, value))):
         raise Refusal(f"{name}: expected pairs of numbers [x, y]")
-    return [[float(x), float(y)] for x, y in value]
+    try:
+        return [[float(x), float(y)] for x, y in value]
+    except OverflowError as error:
+        raise Refusal(f"{name}: expected pairs of numbers [x, y]") from error
 
 
 def state(session: Session) -> dict[str, Any]:

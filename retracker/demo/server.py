@@ -29,6 +29,7 @@ from retracker.demo.worker import Worker
 
 PAGE = Path(__file__).parent / "page"
 FAILED = 500
+MOST_DIGITS = 19  # of a counter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,9 @@ class Demo:
 
     def progress(self, request: Request) -> Response:
         since = request.query_params.get("since", "0")
-        return self._progress(self._session(request), since=int(since) if since.isdecimal() else 0)
+        return self._progress(
+            self._session(request), since=int(since) if since.isdecimal() and len(since) < MOST_DIGITS else 0
+        )
 
     def download(self, request: Request) -> Response:
         session, kind = self._session(request), request.path_params["kind"]

@@ -18,7 +18,8 @@ from retracker.media.sources import WHOLE, FrameSource, Window, as_source
 from retracker.types import Queries, TensorStruct, TrackResult, where
 
 BLOCK = 128  # frames whose answers are kept in one piece: small ones would keep freed memory in pieces
-READ_BACK = 32  # frames that are read again at a time, to be tracked backward
+READ_BACK = 32  # frames that are read again at a time, to be tracked backward; fewer if they are large
+MOST_BYTES = 2**27
 
 Progress = Callable[[], None]  # called after every frame that is done
 Stop = Callable[[], bool]  # asked before every frame
@@ -117,12 +118,13 @@ class _Clip:
 
     def back(self, last: int) -> Iterator[list[UInt8[Tensor, "3 _ _"]]]:
         """From frame ``last`` to the first."""
-        for end in range(last + 1, 0, -READ_BACK):
-            block = self.source.read(range(max(0, end - READ_BACK), end))
-            for frame in block.flip(0):
+        count = max(1, min(READ_BACK, MOST_BYTES // (3 * self.size[0] * self.size[1])))
+        for end in range(last + 1, 0, -count):
+            block = self.source.read(range(max(0, end - count), end))
+            for t in reversed(range(len(block))):
                 if self._ends():
                     return
-                yield self._views(frame)
+                yield self._views(block[t])
 
     def _views(self, frame: UInt8[Tensor, "3 H W"]) -> list[UInt8[Tensor, "3 _ _"]]:
         return views(frame.to(self.device), self.small, self.finest)

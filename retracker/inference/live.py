@@ -119,6 +119,8 @@ class LiveTracker:
         with self._latest:
             for item in self._frames:
                 frame = item[1] if isinstance(item, tuple) else item
+                # A source may write each frame into the same memory, also while this one is tracked.
+                frame = frame.clone() if isinstance(frame, Tensor) else np.array(frame)
                 if not self._latest.put(frame, self._clock()):
                     return
 

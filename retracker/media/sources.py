@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
 from retracker.media.image import read_image
 from retracker.media.video import count_frames, iterate_timed, probe, read_frames
 
+PICTURE_ENDINGS = frozenset("bmp jpeg jpg pgm png ppm tif tiff webp".split())
 VIDEO_ENDINGS = frozenset("avi gif m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv y4m".split())
 UINT8 = ("uint8", "torch.uint8")
 CHANNELS = (1, 3, 4)  # grey, colours, colours with alpha
@@ -159,10 +159,10 @@ class FrameArray(FrameSource):
         self._video = video[window.start : window.end : window.stride]
 
     def timed(self) -> Iterator[TimedFrame]:
-        return ((None, rgb(frame)) for frame in self._video)
+        return map(_timed, self._video)
 
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "T 3 H W"]:
-        return torch.stack([rgb(self._video[index]) for index in indices])
+        return torch.stack([_timed(self._video[index])[1] for index in indices])
 
     def declared(self) -> int:
         return len(self._video)
@@ -211,6 +211,8 @@ def as_source(
     Raises FileNotFoundError if a file is missing, ValueError if it or an array is no video.
     """
     if isinstance(video, FrameSource):
+        if window != WHOLE:
+            raise ValueError("expected no window (max_frames) beside frames that have one of their own")
         return video
     if isinstance(video, (str, Path)):
         return FrameFolder(video, window) if Path(video).is_dir() else VideoFile(video, window)
@@ -241,8 +243,7 @@ def rgb(frame: Tensor | np.ndarray) -> Frame:
 
 def pictures_in(folder: str | Path) -> list[Path]:
     """The pictures that lie in a folder, in the order of the numbers in their names."""
-    known = Image.registered_extensions()
-    return _in_order(path for path in Path(folder).iterdir() if path.suffix.lower() in known)
+    return _in_order(path for path in Path(folder).iterdir() if path.suffix.lower()[1:] in PICTURE_ENDINGS)
 
 
 def videos_in(folder: str | Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Tracks on disk: everything in one .npz, a long .csv, or the .csv that DeepLabCut's tools read."""
 
 import csv
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,6 +15,17 @@ from retracker.media.files import existing_file, replacing
 from retracker.types import TrackResult
 
 COLUMNS = ("frame", "id", "x", "y", "visible", "confidence", "time")
+# Whatever numpy, zip and csv say of a file that is broken, or something else.
+UNREADABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    BadZipFile,
+    EOFError,
+    zlib.error,
+    NotImplementedError,
+    csv.Error,
+)
 SCORER = "retracker"  # DeepLabCut's word for who has labelled
 
 
@@ -47,7 +59,7 @@ def write_tracks_csv(path: Path, result: TrackResult) -> None:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for t, (frame, tracks, visible, confidence) in enumerate(_frames(result)):
-            time = "" if result.times is None else f"{result.times[t].item():.6f}"
+            time = "" if result.times is None else repr(result.times[t].item())
             for n, ((x, y), seen, sure) in enumerate(zip(tracks, visible, confidence, strict=True)):
                 writer.writerow((frame, n, x, y, int(seen), sure, time))
 
@@ -78,7 +90,7 @@ def read_tracks(path: str | Path) -> TrackResult:
         raise ValueError(f"{path}: expected tracks in a .npz or a .csv file")
     try:
         return _read_npz(file) if file.suffix.lower() == ".npz" else _read_csv(file)
-    except (ValueError, KeyError, BadZipFile, EOFError, csv.Error) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: holds no tracks of retracker ({error})") from error
 
 
@@ -94,6 +106,9 @@ def _read_npz(path: Path) -> TrackResult:
         shape = stored["visible"].shape
         if len(shape) != 2 or stored["tracks"].shape != (*shape, 2) or stored["confidence"].shape != shape:
             raise ValueError(f"tracks {stored['tracks'].shape} and visible {shape} do not agree")
+        for name, count in (("times", shape[0]), ("frames", shape[0]), ("queries", shape[1])):
+            if name in stored and len(stored[name]) != count:
+                raise ValueError(f"{name}: expected {count}, got {len(stored[name])}")
         size = tuple(int(side) for side in stored["size"]) if "size" in stored else None
         return TrackResult(
             tracks=torch.from_numpy(stored["tracks"]).float(),
