@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -237,6 +238,28 @@ def test_a_stream_is_tracked_as_it_comes(folder, tmp_path, capsys):
     assert int(came[0]) - int(came[1]) == len(found.tracks) > 0
     assert (found.times.diff() > 0).all() and found.tracks[0, 0].tolist() == [20.0, 30.0]
     assert probe(tmp_path / f"{name}.mp4").num_frames == len(found.tracks)
+
+
+def test_a_stream_that_is_interrupted_is_kept(folder, tmp_path, capsys, monkeypatch):
+    asked = iter([False, False, True])
+    monkeypatch.setattr(
+        "retracker.commands.track.interruptible", lambda: nullcontext(lambda: next(asked, True))
+    )
+    url = (folder / "clip.mp4").as_uri()
+    assert run(folder, tmp_path, url, "--grid", "2", "--save", "npz,mp4") == 130
+    assert "what was done is kept" in capsys.readouterr().out
+    [npz], [mp4] = tmp_path.glob("*.npz"), tmp_path.glob("*.mp4")
+    assert probe(mp4).num_frames in (1, 2)  # as many as came before the third question
+    with np.load(npz) as kept:
+        assert str(kept["video"]) == url
+
+
+def test_a_folder_of_films_with_a_picture_is_refused(folder, tmp_path, capsys):
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes((folder / "clip.mp4").read_bytes())
+    write_image(tmp_path / "cover.png", torch.zeros(3, 8, 8, dtype=torch.uint8))
+    assert run(folder, tmp_path / "out", tmp_path) == 2
+    assert "holds films and pictures" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,7 @@ def test_a_long_film_is_not_held_in_memory(folder):
         (["clip.mp4", "good.npz", "--out", "film.avi"], "film.avi: expected the suffix of an image format"),
         (["clip.mp4", "good.npz", "--frob"], "unrecognized arguments: --frob"),
         (["clip.mp4"], "required: tracks"),
+        (["clip.mp4", "good.npz", "--out", "clip.mp4"], "--out: clip.mp4 is read, and would be overwritten"),
     ],
 )
 def test_a_mistake_gets_one_line_and_exit_code_2(folder, capsys, arguments, message):

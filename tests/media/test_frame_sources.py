@@ -60,6 +60,14 @@ def test_an_iterator_is_read_once():
         list(source)
 
 
+def test_a_source_keeps_its_own_window_and_a_list_may_have_times():
+    with pytest.raises(ValueError, match="expected no window"):
+        as_source(FrameStream(iter(VIDEO)), Window(end=3))
+    timed = as_source([(0.5, VIDEO[0]), (0.7, VIDEO[1])])
+    assert [time for time, _ in timed.timed()] == [0.5, 0.7]
+    assert torch.equal(timed.read([1])[0], VIDEO[1])
+
+
 def test_a_window_of_nothing_is_refused(sources):
     for wrong in ({"start": -1}, {"stride": 0}, {"start": 3, "end": 3}):
         with pytest.raises(ValueError, match="expected"):

@@ -91,6 +91,17 @@ def test_what_holds_no_tracks_is_named(name, content, tmp_path):
         read_tracks(tmp_path / name)
 
 
+def test_an_array_alone_and_lengths_that_differ_are_refused(tmp_path):
+    with (tmp_path / "alone.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    answers = {"tracks": np.zeros((3, 2, 2)), "visible": np.ones((3, 2)), "confidence": np.ones((3, 2))}
+    np.savez(tmp_path / "frames.npz", **answers, frames=np.arange(4))
+    np.savez(tmp_path / "size.npz", **answers, size=np.array(3))
+    for name in ("alone", "frames", "size"):
+        with pytest.raises(ValueError, match=f"{name}.npz: holds no tracks"):
+            read_tracks(tmp_path / f"{name}.npz")
+
+
 def test_arrays_that_do_not_agree_are_refused(tmp_path):
     np.savez(
         tmp_path / "a.npz", tracks=np.zeros((3, 2, 2)), visible=np.ones((3, 1)), confidence=np.ones((3, 1))
