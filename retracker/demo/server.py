@@ -63,7 +63,7 @@ class Demo:
     async def hello(self, request: Request) -> Response:  # noqa: ARG002 -- every address is given one
         return JSONResponse(
             {
-                "session": self._first,
+                "session": self._first if self._first in self._sessions else None,
                 "max_upload_mb": self._settings.max_upload_mb,
                 "example": self._settings.example is not None,
                 "formats": FORMATS,
@@ -94,7 +94,9 @@ class Demo:
         return self._state(request.path_params["session"])
 
     def close_session(self, request: Request) -> Response:
-        self._sessions.close(request.path_params["session"])
+        key = request.path_params["session"]
+        if key != self._first:  # the film it was started with stays, for whoever comes back
+            self._sessions.close(key)
         return JSONResponse({})
 
     def frame(self, request: Request) -> Response:

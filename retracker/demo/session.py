@@ -160,6 +160,9 @@ class Sessions:
         self._folder, self._lock = folder, Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._sessions
+
     def __getitem__(self, key: str) -> Session:
         """Raises Refusal if there is no such session (any more)."""
         with self._lock:

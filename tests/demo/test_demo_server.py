@@ -210,3 +210,19 @@ def test_nothing_is_left_when_the_server_ends(client, clip, work):
     client.__exit__(None, None, None)
     assert list(work.iterdir()) == []
     client.__enter__()
+
+
+def test_the_film_that_the_server_was_started_with_stays(net, clip):
+    testclient = pytest.importorskip("starlette.testclient", reason="the demo's web server is not installed")
+    from retracker.demo.server import Settings, build_app  # noqa: PLC0415 -- needs the optional packages
+    from retracker.demo.session import open_clip  # noqa: PLC0415
+
+    settings = Settings(net=net, hosts=frozenset({"localhost"}), clip=open_clip(clip, "street.mp4"))
+    with testclient.TestClient(build_app(settings), base_url="http://localhost") as visitor:
+        first = visitor.get("/api/hello").json()["session"]
+        assert (
+            visitor.delete(f"/api/sessions/{first}", headers={"origin": "http://localhost"}).status_code
+            == 200
+        )
+        assert visitor.get("/api/hello").json()["session"] == first
+        assert visitor.get(f"/api/sessions/{first}").json()["name"] == "street.mp4"
