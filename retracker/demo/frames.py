@@ -35,9 +35,7 @@ class FrameStore:
         with self._lock:  # whoever asks for a neighbour meanwhile finds it here afterwards
             if t not in self._kept:
                 start = t - t % self._run
-                run = range(start, min(start + self._run, num_frames))
-                for number, frame in zip(run, read_frames(self._path, run), strict=True):
-                    self._keep(number, frame)
+                self._read(t, range(start, min(start + self._run, num_frames)))
             self._kept.move_to_end(t)
             return self._kept[t]
 
@@ -46,6 +44,15 @@ class FrameStore:
         with self._lock:
             if t not in self._kept:
                 self._keep(t, frame)
+
+    def _read(self, t: int, run: range) -> None:
+        """Keep the frames of a run; where the video ends within it before it says so, ``t`` alone."""
+        try:
+            frames = read_frames(self._path, run)
+        except ValueError:
+            run, frames = range(t, t + 1), read_frames(self._path, range(t, t + 1))
+        for number, frame in zip(run, frames, strict=True):
+            self._keep(number, frame)
 
     def _keep(self, t: int, frame: UInt8[Tensor, "3 H W"]) -> None:
         picture = self._kept.pop(t, b"")

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.convertors import IntegerConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -30,6 +31,15 @@ from retracker.demo.worker import Worker
 PAGE = Path(__file__).parent / "page"
 FAILED = 500
 MOST_DIGITS = 19  # of a counter
+
+
+class NumberConvertor(IntegerConvertor):
+    """A number in an address, of few enough digits: Python refuses to read thousands of them."""
+
+    regex = f"[0-9]{{1,{MOST_DIGITS}}}"
+
+
+register_url_convertor("number", NumberConvertor())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,11 +219,11 @@ def _routes(demo: Demo) -> list[BaseRoute]:
         Route("/api/sessions", demo.upload, methods=["POST"]),
         Route(one, demo.look),
         Route(one, demo.close_session, methods=["DELETE"]),
-        Route(one + "/frames/{t:int}", demo.frame),
+        Route(one + "/frames/{t:number}", demo.frame),
         Route(one + "/points", demo.add, methods=["POST"]),
         Route(one + "/points", demo.clear, methods=["DELETE"]),
-        Route(one + "/points/{point:int}", demo.correct, methods=["PUT"]),
-        Route(one + "/points/{point:int}", demo.remove, methods=["DELETE"]),
+        Route(one + "/points/{point:number}", demo.correct, methods=["PUT"]),
+        Route(one + "/points/{point:number}", demo.remove, methods=["DELETE"]),
         Route(one + "/undo", demo.undo, methods=["POST"]),
         Route(one + "/track", demo.track, methods=["POST"]),
         Route(one + "/cancel", demo.cancel, methods=["POST"]),

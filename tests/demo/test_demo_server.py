@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retracker.demo.frames import FrameStore
 from retracker.media.video import read_frames
 
 NUM_FRAMES = 6  # of the clip
@@ -110,6 +111,19 @@ def test_frames_are_those_of_the_video(page, clip):
         assert reply.headers["content-type"] == "image/jpeg"
         assert np.abs(shown - expected).mean() < 4  # grey values; JPEG's loss
     refused(page.client.get(f"/api/sessions/{page.key}/frames/{NUM_FRAMES}"), 404, "no frame 6")
+
+
+def test_frames_of_a_video_that_ends_sooner_than_it_says_are_shown(clip):
+    store = FrameStore(clip, (128, 96))
+    whole = FrameStore(clip, (128, 96)).jpeg(NUM_FRAMES - 1, NUM_FRAMES)
+    assert store.jpeg(NUM_FRAMES - 1, NUM_FRAMES + 2) == whole
+    with pytest.raises(ValueError, match=f"ends before frame {NUM_FRAMES}"):
+        store.jpeg(NUM_FRAMES, NUM_FRAMES + 2)
+
+
+@pytest.mark.parametrize("digits", [30, 5000])
+def test_a_number_of_thousands_of_digits_is_no_frame(page, digits):
+    assert page.client.get(f"/api/sessions/{page.key}/frames/{'9' * digits}").status_code == 404
 
 
 @pytest.mark.parametrize("path", ["", "/frames/0", "/progress", "/download/npz"])
