@@ -108,10 +108,10 @@ def ways_on(run: Run) -> list[tuple[str, str]]:
 
 
 def checkpoint_rows(run: Run) -> list[tuple[str, str, str]]:
-    """Path, size and time of each checkpoint."""
+    """Path in the run's directory, size and time of each checkpoint."""
     return [
         (
-            str(path),
+            str(path.relative_to(run.directory)),
             f"{path.stat().st_size / MEBIBYTE:.1f} MiB",
             f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}",
         )

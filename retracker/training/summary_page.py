@@ -43,7 +43,7 @@ NAMES = {
     "speed/data_wait": "data wait",
     "norm/gradient": "gradient",
     "lr_pretrained": "pretrained parts",
-    "time/forward_backward": "forward, backward",
+    "time/forward_backward": "compute",
 }
 KEY_SCORES = ("AJ", "pose_AUC@10", "MMA@3")
 MAIN_PACKAGES = ("python", "torch", "cuda", "cudnn", "nccl", "pytorch-lightning", "numpy", "timm", "kornia")
@@ -54,7 +54,7 @@ h1{font-size:24px;margin:0 0 2px}h2{font-size:15px;margin:30px 0 10px}p{margin:2
 .ended{display:inline-block;padding:2px 10px;border-radius:10px;margin-left:8px;font-size:13px}
 .finished{background:#dcfce7;color:#166534}.failed,.lost{background:#fee2e2;color:#991b1b}
 .stopped,.running{background:#fef3c7;color:#92400e}.grey{color:#64748b}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(136px,1fr));gap:10px;margin-top:18px}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(118px,1fr));gap:10px;margin-top:18px}
 .tile,.chart,.card{background:#fff;border:1px solid #e2e8f0;border-radius:8px}
 .tile{padding:10px 12px}.tile b{display:block;font-size:19px;font-variant-numeric:tabular-nums}
 .tile span{color:#64748b;font-size:12px}.chart{padding:8px 6px 2px}.chart svg{display:block;width:100%}
@@ -64,7 +64,7 @@ th,td{text-align:left;padding:6px 14px 6px 0;border-bottom:1px solid #f1f5f9;ver
 th{color:#64748b;font-weight:500}tr:last-child td{border-bottom:0}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 code,pre{font:12.5px/1.5 ui-monospace,Menlo,Consolas,monospace}pre{white-space:pre-wrap;word-break:break-all}
-td code{word-break:break-all}
+td code{word-break:break-all}td.w{white-space:nowrap}
 .two{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:0 20px;align-items:start}
 @media(max-width:520px){.two{grid-template-columns:1fr}}
 """
@@ -92,11 +92,13 @@ def page(run: Run) -> str:
         f"<p>{escape(outcome(run))}</p>",
         f'<p class="grey">{origin}</p>',
         tiles(run),
-        '<h2>Curves <span class="grey">over steps; the number is the last value</span></h2>',
+        '<h2>Curves <span class="grey">over steps, with the last value; dotted: started again</span></h2>',
         f'<div class="charts">{"".join(charts(run))}</div>',
         f'<div class="two"><div>{score_table(run)}</div><div>{checkpoint_table(run)}</div></div>',
         "<h2>How to go on</h2>",
-        table(("", "command"), [(words, f"<code>{escape(line)}</code>") for words, line in ways_on(run)]),
+        table(
+            ("", ""), [(words, f"<code>{escape(line)}</code>") for words, line in ways_on(run)], head=False
+        ),
         "<h2>Starts</h2>",
         start_table(run),
         "<h2>With what</h2>",
@@ -141,19 +143,19 @@ def score_table(run: Run) -> str:
     head = '<h2>Validation <span class="grey">averaged weights</span></h2>'
     if not rows:
         return head + '<p class="grey">There was none yet.</p>'
-    return head + table(("score", "final", "best", "at step"), rows, numbers=True)
+    return head + table(("score", "final", "best", "at step"), rows, kinds=("", "n", "n", "n"))
 
 
 def checkpoint_table(run: Run) -> str:
     rows = [(f"<code>{escape(path)}</code>", size, time) for path, size, time in checkpoint_rows(run)]
     if not rows:
         return '<h2>Checkpoints</h2><p class="grey">None was written.</p>'
-    return "<h2>Checkpoints</h2>" + table(("file", "size", "written"), rows)
+    return "<h2>Checkpoints</h2>" + table(("file", "size", "written"), rows, kinds=("", "w", "w"))
 
 
 def start_table(run: Run) -> str:
     rows = [tuple(escape(cell) for cell in row) for row in start_rows(run)]
-    return table(("started", "steps", "on", "revision", "ended"), rows)
+    return table(("started", "steps", "on", "revision", "ended"), rows, kinds=("w", "w", "w", "w", ""))
 
 
 def setting(run: Run) -> str:
@@ -179,13 +181,13 @@ def escaped(found: dict) -> Iterable[tuple[str, str, str]]:
 
 
 def table(
-    names: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: bool = False, head: bool = True
+    names: Sequence[str], rows: Sequence[Sequence[str]], *, kinds: Sequence[str] = (), head: bool = True
 ) -> str:
-    """Cells are html already; with ``numbers`` all but the first column are set to the right."""
-    kind = [' class="n"' if numbers and column else "" for column in range(len(names))]
-    top = "".join(f"<th{k}>{name}</th>" for k, name in zip(kind, names, strict=True))
+    """Cells are html already. ``kinds`` of columns: n for numbers, w for what is not to be broken."""
+    marks = [f' class="{kind}"' if kind else "" for kind in kinds or [""] * len(names)]
+    top = "".join(f"<th{mark}>{name}</th>" for mark, name in zip(marks, names, strict=True))
     body = "".join(
-        "<tr>" + "".join(f"<td{k}>{cell}</td>" for k, cell in zip(kind, row, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, row, strict=True)) + "</tr>"
         for row in rows
     )
     return f'<div class="card"><table>{f"<tr>{top}</tr>" if head else ""}{body}</table></div>'

@@ -14,7 +14,7 @@ POINTS = 240  # of a line: more are not seen
 NOISY = 40  # points from which on a line is drawn smoothed, and faintly as it is
 SMOOTH = 0.9
 TICKS = 4
-LETTER = 5.4  # px, about, of the legend
+LETTER, GAP = 5.9, 17  # px, about, in the legend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,16 +132,18 @@ def smoothed(curve: Curve) -> Curve:
 
 
 def legend(lines: Mapping[str, Curve]) -> str:
-    """The name of each line with its last value."""
+    """The name of each line with its last value, or the names alone where there is no room."""
+    texts = [f"{name} {short(curve[-1][1])}".strip() for name, curve in lines.items()]
+    if sum(GAP + LETTER * len(text) for text in texts) > WIDTH:
+        texts = list(lines)
     x, shown = 4.0, []
-    for index, (name, curve) in enumerate(lines.items()):
-        text = f"{name} {short(curve[-1][1])}".strip()
+    for index, text in enumerate(texts):
         colour = COLOURS[index % len(COLOURS)]
         shown.append(
             f'<circle cx="{x + 3:.1f}" cy="29" r="3" fill="{colour}"/>'
             f'<text x="{x + 9:.1f}" y="32.5" font-size="10" fill="{INK}">{escape(text)}</text>'
         )
-        x += 18 + LETTER * len(text)
+        x += GAP + LETTER * len(text)
     return "".join(shown)
 
 
