@@ -1,20 +1,20 @@
 """python tools/scale_plan.py --measure FILE [hydra overrides]: measure training steps of several sizes here.
 python tools/scale_plan.py --plan FILE gpus=8,16,64 frames=24 points=256 size=512 global_batch=64 [...]
 
---measure times forward and backward passes, making clips, and memory on this machine's GPU (else its CPU) for a
-set of sizes, fits a price to each part of the work, and says how far predictions are off for sizes that the fit
-has not seen. Rendered clips: data=synthetic. --plan says what a step takes on a cluster of such GPUs:
+--measure times forward and backward passes, making clips, and memory on this machine's GPU (else its CPU) for
+a set of sizes, fits a price to each part of the work, and says how far predictions are off for sizes that the
+fit has not seen. Rendered clips: data=synthetic. --plan says what a step takes on a cluster of such GPUs:
 
   gpus=8,16        one line for each           batch=1         clips through one GPU at once
-  frames, points, size (px)                    global_batch    clips of a step; what does not fit is accumulated
+  frames, points, size (px)                    global_batch    clips of a step: the rest is accumulated
   steps=200000     for the hours               workers=8       data processes of each GPU
   gpus_per_node=8                              memory_gb=80    of a GPU
   link_gb=200      GB/s, all-reduce in a node  network_gb=20   GB/s of each GPU between nodes
   overlap=0.7      share of the backward pass that hides the all-reduce
   speed=1          of a planned GPU, as a multiple of the measured device: a guess, if that was another one
 
-Measured: computing, clips, memory, spread of step times. Assumed: bandwidths, overlap, independent normal step
-times (stragglers), perfect scaling of data processes, no contention for disks. See docs/cluster_observe.md.
+Measured: computing, clips, memory, spread of step times. Assumed: bandwidths, overlap, independent normal
+step times (stragglers), perfect scaling of data processes and of clips in a batch, no contention for disks.
 """
 
 import argparse
@@ -23,11 +23,11 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
@@ -66,7 +66,7 @@ def run(words: Sequence[str]) -> None:
         show_plans(read(arguments.plan), settings(rest))
         return
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    reports = [measure(cfg, arguments.repeats, clock) for cfg in map(lambda s: config(rest, s), sizes())]
+    reports = [measure(cfg, arguments.repeats, clock) for cfg in (config(rest, size) for size in sizes())]
     arguments.measure.parent.mkdir(parents=True, exist_ok=True)
     arguments.measure.write_text(json.dumps({"overrides": list(rest), "reports": reports}, indent=1) + "\n")
     show_fit(reports)
@@ -78,7 +78,7 @@ def sizes() -> list[tuple[int, int, int]]:
     return [*product(*(GPU_SIZES if kind == "cuda" else CPU_SIZES)), *HELD_OUT[kind]]
 
 
-def config(overrides: Sequence[str], size: tuple[int, int, int]):  # noqa: ANN201  OmegaConf's
+def config(overrides: Sequence[str], size: tuple[int, int, int]) -> DictConfig:
     """The training of one size."""
     names = ("size", "num_frames", "num_points")
     of_size = [f"data.train.synthetic.{name}={value}" for name, value in zip(names, size, strict=True)]
@@ -104,6 +104,14 @@ def passes(report: Mapping) -> float:
     return sum(report["seconds"].get(name, 0.0) for name in PASSES)
 
 
+def saved_mib(report: Mapping) -> float:
+    """What a step needs beside weights and optimiser: all of it on a GPU; on a CPU, what backward waits for."""
+    found = report["memory"]
+    if report["setting"]["device"] == "cpu":
+        return found["saved for backward MiB"]
+    return found["peak MiB"] - found["weights and optimiser MiB"]
+
+
 def split(reports: Sequence[Mapping]) -> tuple[list[Mapping], list[Mapping]]:
     """Reports of sizes that are fitted, and of those that are held out."""
     hidden = {size for group in HELD_OUT.values() for size in group}
@@ -120,7 +128,7 @@ def measured(reports: Sequence[Mapping]) -> Measured:
         passes=fit(of, [passes(report) for report in reports]),
         backward_share=median(report["seconds"]["backward"] / passes(report) for report in reports),
         data=fit(of, [report["seconds"]["data, one process"] for report in reports]),
-        saved=fit(of, [report["memory"]["saved for backward MiB"] for report in reports]),
+        saved=fit(of, [saved_mib(report) for report in reports]),
         update_seconds=median(r["seconds"]["optimiser"] + r["seconds"]["average"] for r in reports),
         fixed_mib=reports[0]["memory"]["weights and optimiser MiB"],
         reduced_mib=reports[0]["memory"]["gradients to reduce MiB"],
@@ -144,7 +152,7 @@ def show_fit(reports: Sequence[Mapping]) -> None:
     for report, held in [(r, "") for r in seen] + [(r, "held out") for r in hidden]:
         size = size_of(report)
         cells = [str(value) for value in (size.height, size.frames, size.points)] + [held]
-        memory = report["memory"]["saved for backward MiB"]
+        memory = saved_mib(report)
         for actual, guess, scale in (
             (passes(report), found.passes.total(size), 1000),
             (memory, found.saved.total(size), 1),

@@ -2,8 +2,8 @@
 
 Computing and memory are sums of what the method does, with prices that are measured (non-negative least
 squares on relative errors): a fixed part, F per frame, FA for pixels (backbone, maps), FAA for map attention,
-FN for points (refiner), FNA for points that look at the whole map; F = clips x frames of one GPU, A = megapixels
-of a frame, N = points. What a network of GPUs adds is not measured but assumed, and stands in ``Cluster``.
+FN for points (refiner), FNA for points that look at the whole map; F = clips x frames of one GPU, A =
+megapixels of a frame, N = points. What a network of GPUs adds is assumed, not measured: see ``Cluster``.
 """
 
 from collections.abc import Mapping, Sequence
