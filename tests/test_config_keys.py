@@ -21,7 +21,7 @@ import retracker
 from tests.test_configs import BASES, CHOICES, DOORS, compose_config, constructors, settings, ways_to_choose
 
 PACKAGE = Path(retracker.__file__).parent
-OURS = ("retracker.", f"{__name__}.")
+OURS = ("retracker.", __name__)  # the latter: what is planted below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,14 +113,21 @@ def is_own(place: ast.expr) -> bool:
 
 def is_read(built: type, attribute: str) -> bool:
     """Whether ``self.attribute`` is read in a class or its relatives, or ``thing.attribute`` anywhere."""
-    own = {file for base in relatives(built) for file in [inspect.getsourcefile(base)] if file}
-    reads = [
-        (path, alone) for path in sources() for name, alone in attribute_reads(path) if name == attribute
-    ]
-    reads += [
-        (Path(file), alone) for file in own for name, alone in attribute_reads(file) if name == attribute
-    ]
-    return any(not alone or str(path) in own for path, alone in reads)
+    own = {Path(inspect.getsourcefile(base)) for base in relatives(built)}
+    reads = readers().get(attribute, set()) | {
+        (path, alone) for path in own for name, alone in attribute_reads(path) if name == attribute
+    }
+    return any(not alone or path in own for path, alone in reads)
+
+
+@functools.cache
+def readers() -> dict[str, set[tuple[Path, bool]]]:
+    """{attribute: which files of the package read it, and whether of ``self``}."""
+    found: dict[str, set[tuple[Path, bool]]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, alone in attribute_reads(path):
+            found.setdefault(name, set()).add((path, alone))
+    return found
 
 
 def relatives(built: type) -> list[type]:
@@ -133,16 +140,11 @@ def relatives(built: type) -> list[type]:
 
 
 @functools.cache
-def sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
-
-
-@functools.cache
-def attribute_reads(path: Path | str) -> set[tuple[str, bool]]:
+def attribute_reads(path: Path) -> set[tuple[str, bool]]:
     """Each attribute that a file reads, and whether it is one of ``self``."""
     return {
         (node.attr, is_own(node))
-        for node in ast.walk(ast.parse(Path(path).read_text()))
+        for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
     }
 

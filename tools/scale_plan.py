@@ -105,7 +105,7 @@ def passes(report: Mapping) -> float:
 
 
 def saved_mib(report: Mapping) -> float:
-    """What a step needs beside weights and optimiser: all of it on a GPU; on a CPU, what backward waits for."""
+    """What a step needs beside weights and optimiser; on a CPU only what the backward pass waits for."""
     found = report["memory"]
     if report["setting"]["device"] == "cpu":
         return found["saved for backward MiB"]

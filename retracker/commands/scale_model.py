@@ -28,7 +28,7 @@ class Size:
     height: int
     width: int
 
-    def terms(self) -> list[float]:
+    def terms(self) -> list[float | int]:
         """The amounts that have a price, in the order of TERMS."""
         frames, area = self.clips * self.frames, self.height * self.width / MEGA
         return [
@@ -48,7 +48,7 @@ class Prices:
     of: Mapping[str, float]
     worst: float
 
-    def total(self, size: Size) -> float:
+    def total(self, size: Size) -> float | int:
         return sum(self.of[name] * amount for name, amount in zip(TERMS, size.terms(), strict=True))
 
 
