@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from retracker.commands.scale_model import GIB_IN_MIB, TERMS, Cluster, Measured, Plan, Prices, Size, fit, plan
-from retracker.commands.shell import OneLineParser
+from retracker.commands.shell import OneLineParser, say
 from retracker.commands.step_cost import measure
 from retracker.configuration import compose_config, run_command
 
@@ -66,9 +66,15 @@ def run(words: Sequence[str]) -> None:
         show_plans(read(arguments.plan), settings(rest))
         return
     clock = time.process_time if arguments.processor_time else time.perf_counter
-    reports = [measure(cfg, arguments.repeats, clock) for cfg in (config(rest, size) for size in sizes())]
+    reports = []
     arguments.measure.parent.mkdir(parents=True, exist_ok=True)
-    arguments.measure.write_text(json.dumps({"overrides": list(rest), "reports": reports}, indent=1) + "\n")
+    for size in sizes():
+        reports.append(measure(config(rest, size), arguments.repeats, clock))
+        arguments.measure.write_text(
+            json.dumps({"overrides": list(rest), "reports": reports}, indent=1) + "\n"
+        )
+        found = f"{passes(reports[-1]):.3g} s, {saved_mib(reports[-1]):.0f} MiB"
+        say("{} px, {} frames, {} points: {}".format(*size, found))
     show_fit(reports)
 
 
