@@ -68,7 +68,7 @@ def report(folder: Path) -> None:
     for points in zip(*found.values(), strict=True):
         say(f"| {points[0][0]} | " + " | ".join(f"{value:.1f}" for _, value in points) + " |")
     for words, curve in found.items():
-        gained, slope = growth(curve)
+        gained, slope = (round(value, 1) + 0.0 for value in growth(curve))  # no -0.0
         say(f"{words}: {gained:+.1f} MiB since step {settled(curve)[0][0]}, {slope:+.1f} MiB for 1,000 steps")
     picture = folder / "memory.png"
     panels = [

@@ -24,10 +24,8 @@ def report(tmp_path_factory):
 def test_the_parts_of_a_step_make_up_the_step(report):
     found = json.loads(report.read_text())
     seconds = found["seconds"]
-    assert all(
-        seconds[name] > 0 for name in (*OUTER, "backward", "optimiser", "average", "data, one process")
-    )
-    parts = sum(seconds[name] for name in (*OUTER, "backward", "optimiser", "average"))
+    parts = [seconds[name] for name in (*OUTER, "backward", "optimiser", "average")]
+    assert min(*parts, seconds["data, one process"]) > 0
     assert sum(parts) == pytest.approx(seconds["step"], rel=1e-6)
     assert seconds["refiner, level 0"] + seconds["refiner, level 1"] < seconds["refiner"]
     assert seconds["encode, backbone"] < seconds["encode"]
