@@ -31,7 +31,18 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from retracker.commands.scale_model import GIB_IN_MIB, TERMS, Cluster, Measured, Plan, Prices, Size, fit, plan
+from retracker.commands.scale_model import (
+    GIB_IN_MIB,
+    OF_DATA,
+    TERMS,
+    Cluster,
+    Measured,
+    Plan,
+    Prices,
+    Size,
+    fit,
+    plan,
+)
 from retracker.commands.shell import OneLineParser, say
 from retracker.commands.step_cost import measure
 from retracker.configuration import compose_config, run_command
@@ -110,6 +121,11 @@ def passes(report: Mapping) -> float:
     return sum(report["seconds"].get(name, 0.0) for name in PASSES)
 
 
+def making(report: Mapping) -> float:
+    """Seconds to make a clip."""
+    return report["seconds"]["data, one process"]
+
+
 def saved_mib(report: Mapping) -> float:
     """What a step needs beside weights and optimiser; on a CPU only what the backward pass waits for."""
     found = report["memory"]
@@ -133,7 +149,7 @@ def measured(reports: Sequence[Mapping]) -> Measured:
     return Measured(
         passes=fit(of, [passes(report) for report in reports]),
         backward_share=median(report["seconds"]["backward"] / passes(report) for report in reports),
-        data=fit(of, [report["seconds"]["data, one process"] for report in reports]),
+        data=fit(of, [making(report) for report in reports], OF_DATA),
         saved=fit(of, [saved_mib(report) for report in reports]),
         update_seconds=median(r["seconds"]["optimiser"] + r["seconds"]["average"] for r in reports),
         fixed_mib=reports[0]["memory"]["weights and optimiser MiB"],
@@ -152,6 +168,8 @@ def show_fit(reports: Sequence[Mapping]) -> None:
         prices: Prices = getattr(found, name)
         parts = ", ".join(f"{term} {prices.of[term]:.3g}" for term in TERMS if prices.of[term])
         console.print(f"{name}: {parts}; at worst {prices.worst:.1%} off where fitted")
+    off = [found.data.total(size_of(report)) / making(report) - 1 for report in hidden]
+    console.print("data, held out: " + ", ".join(f"{share:+.1%}" for share in off))
     table = Table(
         "px", "frames", "points", "", "ms measured", "predicted", "off", "MiB saved", "predicted", "off"
     )
@@ -206,6 +224,9 @@ def show_plans(reports: Sequence[Mapping], chosen: Mapping) -> None:
     console.print(
         f"{steps}\nmeasured on: {device}; planned GPUs are taken to be {chosen['speed']:g} x as fast"
     )
+    console.print(
+        "limit data: more workers or cheaper clips; memory: fewer frames, points, px or checkpointing"
+    )
     largest = max(size_of(report).height for report in reports)
     if chosen["size"] > largest:
         console.print(f"beyond what was measured ({largest} px): an extrapolation", style="bold")
@@ -219,7 +240,7 @@ def cells_of(one: Plan, chosen: Mapping) -> list[str]:
         f"{chosen['steps'] * one.step / 3600:,.1f}",
         f"{one.memory_mib / GIB_IN_MIB:.1f}",
         *(f"{value:.3g} s" for value in (one.compute, one.exposed, one.straggle, one.data)),
-        one.limit if fits else "memory: fewer frames, points or px, or activation checkpointing",
+        one.limit if fits else "memory",
     ]
 
 

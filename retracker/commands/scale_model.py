@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 TERMS = ("fixed", "F", "FA", "FAA", "FN", "FNA")
+OF_DATA = ("fixed", "F", "FA", "FN")  # making a clip: nothing looks at the whole map
 MEGA = 1e6
 GIB_IN_MIB = 1024
 
@@ -52,13 +53,16 @@ class Prices:
         return sum(self.of[name] * amount for name, amount in zip(TERMS, size.terms(), strict=True))
 
 
-def fit(sizes: Sequence[Size], costs: Sequence[float]) -> Prices:
-    """The prices that come closest to measured costs. Raises ValueError for too few of them."""
+def fit(sizes: Sequence[Size], costs: Sequence[float], terms: Sequence[str] = TERMS) -> Prices:
+    """The prices of ``terms`` that come closest to measured costs; all others cost nothing.
+
+    Raises ValueError for too few sizes.
+    """
     if len(sizes) < len(TERMS):
         raise ValueError(f"scale plan: a fit needs at least {len(TERMS)} measured sizes, got {len(sizes)}")
-    amounts = np.array([size.terms() for size in sizes])
+    amounts = np.array([size.terms() for size in sizes]) * [name in terms for name in TERMS]
     measured = np.array(costs)
-    scale = amounts.max(axis=0)  # or prices would differ by orders of magnitude
+    scale = amounts.max(axis=0).clip(1e-12)  # or prices would differ by orders of magnitude
     found, _ = nnls(amounts / scale / measured[:, None], np.ones(len(measured)))
     prices = Prices(dict(zip(TERMS, map(float, found / scale), strict=True)), 0.0)
     off = [abs(prices.total(size) / cost - 1) for size, cost in zip(sizes, costs, strict=True)]
@@ -113,7 +117,7 @@ class Plan:
     def limit(self) -> str:
         """What takes longest, or would."""
         if self.data > self.compute + self.exposed + self.straggle + self.update:
-            return "data: more workers, or cheaper clips"
+            return "data"
         shares = {"computing": self.compute, "network": self.exposed, "stragglers": self.straggle}
         return max(shares, key=shares.get)
 

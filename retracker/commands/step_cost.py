@@ -41,7 +41,7 @@ class Rig:
 
 
 def measure(cfg: DictConfig, repeats: int, clock: Probe = time.perf_counter) -> dict[str, object]:
-    """The costs of a step of the training that ``cfg`` describes; seconds are medians over ``repeats``.
+    """The costs of a step of the training that ``cfg`` describes: medians over ``repeats``, of data the mean.
 
     ``clock``: time.process_time counts the work of all threads, and not what others do on this machine.
     """
@@ -58,7 +58,7 @@ def measure(cfg: DictConfig, repeats: int, clock: Probe = time.perf_counter) -> 
     whole, batch = [one["step"] for one in timed], batches[-1].to(rig.device)
     return {
         "setting": setting(rig, batch, data.batch_size),
-        "seconds": {"data, one process": statistics.median(data_seconds), **seconds},
+        "seconds": {"data, one process": statistics.mean(data_seconds), **seconds},
         "spread": statistics.pstdev(whole) / statistics.mean(whole),
         "operations": operations(rig, batch),
         "memory": memory(rig, batch),
