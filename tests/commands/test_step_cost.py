@@ -26,7 +26,7 @@ def test_the_parts_of_a_step_make_up_the_step(report):
     seconds = found["seconds"]
     parts = [seconds[name] for name in (*OUTER, "backward", "optimiser", "average")]
     assert min(*parts, seconds["data, one process"]) > 0
-    assert sum(parts) == pytest.approx(seconds["step"], rel=1e-6)
+    assert sum(parts) <= seconds["step"] * (1 + 1e-6)  # between parts, others may have had the processor
     assert seconds["refiner, level 0"] + seconds["refiner, level 1"] < seconds["refiner"]
     assert seconds["encode, backbone"] < seconds["encode"]
     assert found["setting"] | {"frames": 3, "points": 4, "height": 64, "width": 64} == found["setting"]
