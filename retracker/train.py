@@ -32,6 +32,8 @@ from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.training.net_module import NetModule
 from retracker.training.resume import check_resumable
+from retracker.training.run_record import RunRecord
+from retracker.training.summary_page import write_summary
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ def train(cfg: DictConfig) -> pl.Trainer:
     data = build_data(cfg)
     module = build_module(cfg, fresh=resume is None)
     callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
+    record = OmegaConf.to_container(cfg, resolve=True)
+    callbacks.append(RunRecord(cfg.paths.output_dir, record, write_summary))
     logger = instantiate(cfg.logger, _convert_="all")
     trainer = build_trainer(cfg, callbacks, logger)
     save_config(cfg, trainer)
@@ -221,6 +225,7 @@ def report(cfg: DictConfig, trainer: pl.Trainer) -> None:
     stopped = "" if trainer.global_step >= trainer.max_steps else " (stopped early; resume=auto goes on)"
     console.print(f"trained {trainer.global_step} steps{stopped}")
     console.print(f"checkpoints: {Path(cfg.paths.output_dir) / 'checkpoints'}")
+    console.print(f"summary: {Path(cfg.paths.output_dir) / 'summary.html'}")
     console.print(f"curves and pictures: tensorboard --logdir {cfg.paths.output_dir}")
 
 

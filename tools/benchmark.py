@@ -4,6 +4,8 @@ The yardstick is OpenCV's Lucas-Kanade on the same frames in the same run: its f
 beside ours, because absolute numbers of two machines do not compare. With --table three usual settings are
 timed instead, also with the net working on frames as large as they come; with --compile also compiled; and,
 from a copy of its repository (--cotracker FOLDER, random weights), CoTracker3 online.
+
+--train measures a step of training instead, of any configuration: --train --help.
 """
 
 import argparse
@@ -12,9 +14,8 @@ import resource
 import statistics
 import sys
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade
 from retracker.benchmarks.peers.cotracker import UNTRAINED, CoTrackerSettings, cotracker
 from retracker.checkpoint import build_net, load
+from retracker.commands.net_parts import parts_of, watched
+from retracker.commands.step_report import main as benchmark_training
 from retracker.inference.online import OnlineTracker
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -44,7 +47,10 @@ TOGETHER = CoTrackerSettings(
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and optionally write json; returns the exit code."""
-    arguments = parse(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if "--train" in words:
+        return benchmark_training([word for word in words if word != "--train"])
+    arguments = parse(words)
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     try:
@@ -72,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ckpt", help="a path or packaged name; without it, an untrained net")
     parser.add_argument("--model", default="tiny", help="which untrained net (a name in configs/model)")
@@ -198,45 +204,13 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def profile(net: nn.Module, video: Tensor, xy: Tensor) -> dict[str, float]:
     """Milliseconds per frame in each part; "rest" is choice, admission, context and the slots of points."""
-    spent: dict[str, float] = defaultdict(float)
+    spent: dict[str, float] = {}
     started = time.perf_counter()
-    with timed(net, spent):
+    with watched(parts_of(net), time.perf_counter, spent):
         exhaust(follow(net, video, xy))
     spent["all"] = time.perf_counter() - started
     spent["rest"] = spent["all"] - sum(spent[name] for name in ("encode", "coarse", "refiner", "memory"))
     return {name: 1000 * value / len(video) for name, value in spent.items()}
-
-
-@contextmanager
-def timed(net: nn.Module, spent: dict[str, float]) -> Iterator[None]:
-    """Add up the time spent in the parts of a net; levels of the refiner are parts of "refiner"."""
-    parts = [
-        (net, "encode", "encode"),
-        (net.backbone, "forward", "encode, backbone"),
-        (net.coarse, "encode", "encode, map attention"),
-        (net.coarse, "forward", "coarse"),
-        (net.refiner, "forward", "refiner"),
-        *((level, "forward", f"refiner, level {i}") for i, level in enumerate(net.refiner.levels)),
-        (net, "remember", "memory"),
-    ]
-    for owner, method, name in parts:
-        setattr(owner, method, stopwatch(getattr(owner, method), name, spent))
-    try:
-        yield
-    finally:
-        for owner, method, _ in parts:
-            delattr(owner, method)  # the class's own shows again
-
-
-def stopwatch(work: Callable, name: str, spent: dict[str, float]) -> Callable:
-    def timed_work(*args: object, **kwargs: object) -> object:
-        started = time.perf_counter()
-        try:
-            return work(*args, **kwargs)
-        finally:
-            spent[name] += time.perf_counter() - started
-
-    return timed_work
 
 
 def bytes_per_point(net: nn.Module, video: Tensor, xy: Tensor) -> int:

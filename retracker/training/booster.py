@@ -62,6 +62,9 @@ class BoosterModule(NetModule):
     def batch_length(self, batch: FeaturePair) -> int:
         return len(batch.moved0)
 
+    def num_frames(self, batch: FeaturePair) -> int:
+        return 2  # a pair
+
     def _boost(self, batch: FeaturePair, net: Callable[..., Tensor]) -> Boosted:
         def of(features: LocalFeatures) -> Tensor:
             check_fit(self.net, features)

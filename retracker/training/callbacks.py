@@ -1,23 +1,18 @@
 # ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
-"""What runs beside training: checkpoints that are never half a file, and meters of speed and memory."""
+"""What runs beside training: checkpoints that are never half a file."""
 
 import logging
-import resource
 import signal
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 
 from retracker.checkpoint import write_atomically
 
 log = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)  # what clusters send before they take the machine away
-MEGABYTE = 2**20
 
 
 class Checkpoints(pl.Callback):
@@ -88,37 +83,6 @@ class Checkpoints(pl.Callback):
 
     def _note(self, number: int, frame: object) -> None:
         self.signalled = True  # the step under way is finished first
-
-
-class Throughput(pl.Callback):
-    """Log clips per second (of all ranks together), the learning rates and the memory in use."""
-
-    def __init__(self) -> None:
-        self._since, self._clips = time.perf_counter(), 0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since, self._clips = time.perf_counter(), 0
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self._clips += pl_module.batch_length(batch)
-        if trainer.global_step % trainer.log_every_n_steps:
-            return
-        now = time.perf_counter()
-        rate = self._clips * trainer.world_size / (now - self._since)
-        self._since, self._clips = now, 0
-        pl_module.log_dict(
-            {"speed/clips_per_second": rate, "speed/memory_mb": peak_memory_mb(pl_module.device)}
-        )
-        rates = sorted({group["lr"] for group in trainer.optimizers[0].param_groups})
-        pl_module.log_dict({"lr": max(rates), "lr_pretrained": min(rates)})
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory used so far: of the GPU, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / MEGABYTE
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kB on Linux, bytes on macOS
-    return peak / (MEGABYTE if sys.platform == "darwin" else 1024)
 
 
 def save(trainer: pl.Trainer, path: Path) -> None:

@@ -74,6 +74,9 @@ class TrackingModule(NetModule):
     def batch_length(self, batch: VideoSample) -> int:
         return len(batch.video)
 
+    def num_frames(self, batch: VideoSample) -> int:
+        return batch.video.shape[1]
+
     def _anchors(self, batch: VideoSample) -> Tensor | None:
         num = self.supervision.num_anchors
         return anchor_grid(batch, num) if num and batch.flow is not None else None

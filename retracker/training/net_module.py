@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from retracker.training.average import WeightAverage
 from retracker.training.guard import NonFiniteGuard
 from retracker.training.scores import ScoreSheet
+from retracker.training.step_means import StepMeans
 from retracker.types import TensorStruct
 
 
@@ -37,6 +38,7 @@ class NetModule(pl.LightningModule, ABC):
         self.net_config, self.optimisation = dict(net_config), optimisation
         self.ema_decay, self.guard = ema_decay, guard
         self.score_names, self.scores = score_names, ScoreSheet(score_names)
+        self.means = StepMeans()
         self.average: WeightAverage | None = None
         self._refused = False  # whether the optimiser's next step must not be taken
 
@@ -51,6 +53,10 @@ class NetModule(pl.LightningModule, ABC):
     @abstractmethod
     def batch_length(self, batch: TensorStruct) -> int:
         """How many samples a batch has."""
+
+    @abstractmethod
+    def num_frames(self, batch: TensorStruct) -> int:
+        """How many frames each sample of a batch has."""
 
     def setup(self, stage: str) -> None:
         """Start the average from the weights at hand; a checkpoint replaces it afterwards."""
@@ -73,7 +79,7 @@ class NetModule(pl.LightningModule, ABC):
             self._names = batch.name
         self._refused |= not finite
         if not self._refused:
-            self._log_training(prediction, batch)
+            self._note(prediction, batch)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -82,8 +88,9 @@ class NetModule(pl.LightningModule, ABC):
         self._refused |= not norm.isfinite()
         if not self._refused:
             self.guard.accept()
-            self.log("norm/gradient", norm)
+            self._log_step(norm)
             return
+        self.means = StepMeans()
         optimizer.zero_grad(set_to_none=True)
         place = f"step{self.global_step}_rank{self.global_rank}"
         self.guard.refuse(self.net, self._terms | {"gradient": norm}, self._names, place)
@@ -118,15 +125,19 @@ class NetModule(pl.LightningModule, ABC):
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
         batches["completed"] -= batches["ready"] % self.trainer.accumulate_grad_batches
 
-    def _log_training(self, prediction: object, batch: TensorStruct) -> None:
-        length = self.batch_length(batch)
-        self.log_dict({f"train/{k}": v for k, v in self._terms.items()}, batch_size=length)
-        if (self.global_step + 1) % self.trainer.log_every_n_steps:  # Lightning counts steps done
-            return
-        scores = {
-            name: value[value.isfinite()] for name, value in self.training_scores(prediction, batch).items()
-        }
-        means = {f"train/{name}": value.mean() for name, value in scores.items() if len(value)}
-        self.log_dict(means, batch_size=length)
-        parameters = torch.stack([p.detach().norm() for p in self.net.parameters()])
-        self.log("norm/parameters", parameters.norm())
+    def _note(self, prediction: object, batch: TensorStruct) -> None:
+        """Keep what is to be logged of a batch; only in steps that are."""
+        if self._is_logged():
+            self.means.add_means(self._terms, self.batch_length(batch))
+            self.means.add_clips(self.training_scores(prediction, batch))
+
+    def _log_step(self, gradient: Tensor) -> None:
+        """Log the step that is about to be taken: its loss, terms and scores over all batches and ranks."""
+        if self._is_logged():
+            means = self.means.take(self.trainer.world_size)
+            self.log_dict({f"train/{name}": value for name, value in means.items()})
+            parameters = torch.stack([p.detach().norm() for p in self.net.parameters()])
+            self.log_dict({"norm/parameters": parameters.norm(), "norm/gradient": gradient})
+
+    def _is_logged(self) -> bool:
+        return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # Lightning counts steps done

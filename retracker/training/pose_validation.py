@@ -5,8 +5,10 @@ from typing import Protocol, runtime_checkable
 
 import pytorch_lightning as pl
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.func import functional_call
+
+from retracker.training.ranks import of_all_ranks
 
 Scores = Mapping[str, float]
 
@@ -65,8 +67,4 @@ def with_weights(
 
 def gathered(scores: Mapping[int, Scores], world_size: int) -> dict[int, Scores]:
     """The scores of all processes, in the order of pairs."""
-    parts = [scores]
-    if world_size > 1:
-        parts = [None] * world_size
-        distributed.all_gather_object(parts, dict(scores))
-    return dict(sorted(pair for part in parts for pair in part.items()))
+    return dict(sorted(pair for part in of_all_ranks(dict(scores), world_size) for pair in part.items()))
