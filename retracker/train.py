@@ -13,6 +13,7 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 from torch import nn
 
@@ -30,6 +31,10 @@ from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
+from retracker.models.layers.attention import choose_kernel
+from retracker.models.tracker import ReTracker
+from retracker.training.callbacks import Checkpoints
+from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
 from retracker.training.resume import check_resumable
 
@@ -51,6 +56,7 @@ def train(cfg: DictConfig) -> pl.Trainer:
     callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
     logger = instantiate(cfg.logger, _convert_="all")
     trainer = build_trainer(cfg, callbacks, logger)
+    keep_global_batch(trainer, cfg.global_batch, cfg.data.batch_size)
     save_config(cfg, trainer)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -130,12 +136,23 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
     net = build_net(net_config)
     if fresh:
         give_weights(net, cfg)
-    if cfg.compile:
-        net.compile()
+    set_up_net(net, cfg)
     try:
         return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
     except TypeError as error:  # the constructor's answer to a key that it does not know
         raise ValueError(f"module: {error}") from error
+
+
+def set_up_net(net: nn.Module, cfg: DictConfig) -> None:
+    """How the net computes what it computes: nothing of this is in a checkpoint."""
+    choose_kernel(net, cfg.attention)
+    encode, follow = cfg.recompute.encode, cfg.recompute.follow
+    if isinstance(net, ReTracker):
+        net.recompute(encode=encode, follow=follow)
+    elif encode or follow:
+        raise ValueError(f"recompute: only of trackers, which have frames; the net is a {type(net).__name__}")
+    if cfg.compile:
+        net.compile()
 
 
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:
@@ -166,7 +183,21 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object)
     if precision == "auto":
         on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "gpu", "cuda")
         precision = "bf16-mixed" if on_gpu else "32-true"
-    return instantiate(cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision)
+    trainer = instantiate(
+        cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision
+    )
+    speak_less(trainer)
+    return trainer
+
+
+def speak_less(trainer: pl.Trainer) -> None:
+    """Leave out what processes would tell each other in every batch for nothing."""
+    if isinstance(trainer.strategy, DDPStrategy):
+        # Batch statistics are frozen: no buffer ever differs. Gradients are reduced where they lie.
+        trainer.strategy._ddp_kwargs |= {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+    if any(isinstance(callback, Checkpoints) for callback in trainer.callbacks):
+        # Lightning asks whether it has caught SIGTERM: it has not, Checkpoints does, and tells in each step.
+        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
 
 def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:
