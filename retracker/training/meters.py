@@ -84,7 +84,7 @@ class Throughput(pl.Callback):
             trainer.profiler = self._profiler
         self._profiler = self._timeline = None
 
-    def _take(self, device: torch.device) -> dict[str, float]:
+    def _take(self, device: torch.device) -> dict[str, float | int]:
         """What this rank has measured since it was last asked."""
         seconds = self._timeline.take()
         found = {name: seconds.get(name, 0.0) for name in PHASES}
@@ -96,7 +96,7 @@ class Throughput(pl.Callback):
         return found
 
 
-def over_ranks(pl_module: pl.LightningModule, found: dict[str, float]) -> dict[str, float]:
+def over_ranks(pl_module: pl.LightningModule, found: dict[str, float | int]) -> dict[str, torch.Tensor]:
     """What all ranks have measured, by the names it is logged by. To be called on all ranks."""
     names = (*PHASES, *COUNTED)
     own = torch.tensor([found[name] for name in names], device=pl_module.device)

@@ -1,4 +1,4 @@
-"""What is logged of one step of the optimiser: means over its clips, in whichever rank and batch they were."""
+"""What is logged of one step of the optimiser: means over its clips, whatever rank and batch they were in."""
 
 from collections.abc import Mapping
 
