@@ -1,6 +1,7 @@
 """Train: ``python -m retracker.train +experiment=tracking [hydra overrides]``."""
 
 import ctypes
+import inspect
 import logging
 import os
 import sys
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from retracker.checkpoint import (
     build_net,
@@ -44,6 +46,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
+    r".*when logging on epoch level in distributed setting.*",  # what we log is of all processes already
+    r".*torch.distributed.nn.functional.all_gather is deprecated.*",
 )
 
 
@@ -194,7 +198,10 @@ def speak_less(trainer: pl.Trainer) -> None:
     """Leave out what processes would tell each other in every batch for nothing."""
     if isinstance(trainer.strategy, DDPStrategy):
         # Batch statistics are frozen: no buffer ever differs. Gradients are reduced where they lie.
-        trainer.strategy._ddp_kwargs |= {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+        buffers = "forward_sync_buffers"  # its older name is deprecated since torch 2.12
+        if buffers not in inspect.signature(DistributedDataParallel).parameters:
+            buffers = "broadcast_buffers"
+        trainer.strategy._ddp_kwargs |= {buffers: False, "gradient_as_bucket_view": True}
     if any(isinstance(callback, Checkpoints) for callback in trainer.callbacks):
         # Lightning asks whether it has caught SIGTERM: it has not, Checkpoints does, and tells in each step.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
