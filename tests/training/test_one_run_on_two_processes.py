@@ -20,6 +20,7 @@ from retracker.train import build_trainer, train
 SMALL = ("+debug=fast", "ckpt=tiny", "trainer.accelerator=cpu", "trainer.limit_val_batches=1.0")
 TRACKING = (
     "+experiment=tracking",
+    "data.train.synthetic.difficulty=easy",
     "data.train.synthetic.size=64",
     "data.train.synthetic.num_frames=4",
     "data.train.synthetic.num_points=5",
@@ -86,7 +87,7 @@ class Exchanges(pl.Callback):
         self.now = []
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        self.per_step.append(self.now)
+        self.per_step.append(list(self.now))
 
 
 def run_all(rank, world_size, port, directory):
@@ -130,15 +131,20 @@ def fingerprint(tensors):
     return found.hexdigest()
 
 
+def spawn(work, world_size, *given):
+    """Run ``work(rank, world_size, port, ...)`` in so many processes of a group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(work, args=(world_size, port, *given), nprocs=world_size)
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """The folder in which all runs were made, on one process and on two."""
     directory = tmp_path_factory.mktemp("runs")
     for world_size in (1, 2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        torch.multiprocessing.spawn(run_all, args=(world_size, port, directory), nprocs=world_size)
+        spawn(run_all, world_size, directory)
     return directory
 
 
@@ -205,3 +211,46 @@ def test_only_the_first_process_writes_files(runs, name):
     folder = runs / f"{name}_2"
     assert (folder / "rank0" / "checkpoints" / "last.ckpt").is_file()
     assert sorted(path.name for path in folder.glob("rank1/**/*") if path.is_file()) == []
+
+
+def go_on(rank, world_size, port, directory, max_steps):
+    """The run "tracking" up to some step, from where the last processes have left it."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0")
+    torch.set_num_threads(1)
+    told = (f"trainer.max_steps={max_steps}", "resume=auto", f"paths.output_dir={directory / 'changing'}")
+    constant = ("global_batch=2", "data.batch_size=1", "trainer.log_every_n_steps=1")
+    train(compose_config("train", [*overrides_of("tracking", world_size), *constant, *told]))
+
+
+@pytest.mark.slow
+def test_a_run_whose_processes_come_and_go_has_the_losses_of_an_unbroken_one(runs, tmp_path):
+    for world_size, max_steps in ((2, 3), (1, 6), (2, 9)):
+        spawn(go_on, world_size, tmp_path, max_steps)
+    found = {}
+    for file in (tmp_path / "changing" / "tensorboard").rglob("events.*"):
+        events = EventAccumulator(str(file))
+        events.Reload()
+        found |= {event.step: event.value for event in events.Scalars("train/loss")}
+    expected = dict(curves(runs, "tracking", 1)["train/loss"][:9])
+    assert found == pytest.approx(expected, rel=0, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_graphs_and_what_is_computed_again_learn_the_same_on_two_processes(runs, tmp_path):
+    """With Inductor, whose sums round differently."""
+    spawn(learn_as_graphs, 2, tmp_path)
+    [file] = (tmp_path / "graphs" / "tensorboard").rglob("events.*")
+    events = EventAccumulator(str(file))
+    events.Reload()
+    expected = curves(runs, "tracking", 1)["train/loss"][:3]
+    found = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert [step for step, _ in found] == [step for step, _ in expected]
+    assert [v for _, v in found] == pytest.approx([v for _, v in expected], rel=1e-3)
+
+
+def learn_as_graphs(rank, world_size, port, directory):
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK=str(rank), NODE_RANK="0")
+    torch.set_num_threads(1)
+    ways = ("compile=true", "recompute.encode=2", "recompute.follow=1", "trainer.max_steps=3")
+    told = (f"paths.output_dir={directory / 'graphs'}", "trainer.log_every_n_steps=1")
+    train(compose_config("train", [*overrides_of("tracking", world_size), *ways, *told]))
