@@ -1,9 +1,8 @@
 # ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """As many clips in a step as before, whatever the processes and their batches; and rates that follow."""
 
-from types import SimpleNamespace
-
 import pytest
+import pytorch_lightning as pl
 import torch
 from test_accumulation import Trace, disturbed
 from test_training_run import weights
@@ -49,7 +48,16 @@ def test_a_run_goes_on_with_other_batches_as_if_nothing_had_happened(tmp_path, m
 
 
 def trainer(world_size, accumulate=1):
-    return SimpleNamespace(world_size=world_size, accumulate_grad_batches=accumulate, val_check_interval=250)
+    return pl.Trainer(
+        accelerator="cpu",
+        devices=world_size,
+        strategy="ddp",
+        accumulate_grad_batches=accumulate,
+        val_check_interval=250,
+        check_val_every_n_epoch=None,
+        logger=False,
+        enable_checkpointing=False,
+    )
 
 
 def test_batches_are_accumulated_until_there_are_as_many_clips_and_validation_counts_steps():
