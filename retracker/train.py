@@ -1,7 +1,6 @@
 """Train: ``python -m retracker.train +experiment=tracking [hydra overrides]``."""
 
 import ctypes
-import inspect
 import logging
 import os
 import sys
@@ -14,10 +13,8 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.strategies import DDPStrategy
 from rich.console import Console
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from retracker.checkpoint import (
     build_net,
@@ -35,9 +32,9 @@ from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.models.layers.attention import choose_kernel
 from retracker.models.tracker import ReTracker
-from retracker.training.callbacks import Checkpoints
 from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
+from retracker.training.quiet import speak_less
 from retracker.training.resume import check_resumable
 
 log = logging.getLogger(__name__)
@@ -192,19 +189,6 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object)
     )
     speak_less(trainer)
     return trainer
-
-
-def speak_less(trainer: pl.Trainer) -> None:
-    """Leave out what processes would tell each other in every batch for nothing."""
-    if isinstance(trainer.strategy, DDPStrategy):
-        # Batch statistics are frozen: no buffer ever differs. Gradients are reduced where they lie.
-        buffers = "forward_sync_buffers"  # its older name is deprecated since torch 2.12
-        if buffers not in inspect.signature(DistributedDataParallel).parameters:
-            buffers = "broadcast_buffers"
-        trainer.strategy._ddp_kwargs |= {buffers: False, "gradient_as_bucket_view": True}
-    if any(isinstance(callback, Checkpoints) for callback in trainer.callbacks):
-        # Lightning asks whether it has caught SIGTERM: it has not, Checkpoints does, and tells in each step.
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
 
 
 def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:
