@@ -44,7 +44,7 @@ def test_a_run_goes_on_with_other_batches_as_if_nothing_had_happened(tmp_path, m
     assert names == [name for batch in whole.names for name in batch] and len(names) == 12
     assert len(after.names) == 8  # one clip each
     assert before.after + after.after == whole.after == [2]
-    torch.testing.assert_close(weights(resumed), unbroken, rtol=0, atol=1e-4)
+    torch.testing.assert_close(weights(resumed), unbroken, rtol=0, atol=2e-4)  # of Adam's 5e-4 a step
 
 
 def trainer(world_size, accumulate=1):

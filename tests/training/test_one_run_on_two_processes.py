@@ -186,10 +186,13 @@ def test_all_that_is_logged_is_of_all_processes(runs, name):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_weights_and_their_average_end_where_those_of_one_process_do(runs, name):
-    """Adam divides by a gradient's size: where that is rounding noise, so is the direction of its step."""
+    """Within less than half of one step of Adam, 5e-4.
+
+    It divides by a gradient's size: where that is rounding noise, so is the direction of its step.
+    """
     one, two = left(runs, name, 1), left(runs, name, 2)
     for part in ("weights", "average"):
-        torch.testing.assert_close(two[part], one[part], rtol=0, atol=1e-4)
+        torch.testing.assert_close(two[part], one[part], rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("name", RUNS)
