@@ -30,7 +30,11 @@ from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
+from retracker.models.layers.attention import choose_kernel
+from retracker.models.tracker import ReTracker
+from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
+from retracker.training.quiet import speak_less
 from retracker.training.resume import check_resumable
 from retracker.training.run_record import RunRecord
 from retracker.training.summary_page import write_summary
@@ -41,6 +45,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
+    r".*when logging on epoch level in distributed setting.*",  # what we log is of all processes already
+    r".*torch.distributed.nn.functional.all_gather is deprecated.*",
 )
 
 
@@ -55,6 +61,7 @@ def train(cfg: DictConfig) -> pl.Trainer:
     callbacks.append(RunRecord(cfg.paths.output_dir, record, write_summary))
     logger = instantiate(cfg.logger, _convert_="all")
     trainer = build_trainer(cfg, callbacks, logger)
+    keep_global_batch(trainer, cfg.global_batch, cfg.data.batch_size)
     save_config(cfg, trainer)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
@@ -134,12 +141,23 @@ def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
     net = build_net(net_config)
     if fresh:
         give_weights(net, cfg)
-    if cfg.compile:
-        net.compile()
+    set_up_net(net, cfg)
     try:
         return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
     except TypeError as error:  # the constructor's answer to a key that it does not know
         raise ValueError(f"module: {error}") from error
+
+
+def set_up_net(net: nn.Module, cfg: DictConfig) -> None:
+    """How the net computes what it computes: nothing of this is in a checkpoint."""
+    choose_kernel(net, cfg.attention)
+    encode, follow = cfg.recompute.encode, cfg.recompute.follow
+    if isinstance(net, ReTracker):
+        net.recompute(encode=encode, follow=follow)
+    elif encode or follow:
+        raise ValueError(f"recompute: only of trackers, which have frames; the net is a {type(net).__name__}")
+    if cfg.compile:
+        net.compile()
 
 
 def give_weights(net: nn.Module, cfg: DictConfig) -> None:
@@ -170,7 +188,11 @@ def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object)
     if precision == "auto":
         on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "gpu", "cuda")
         precision = "bf16-mixed" if on_gpu else "32-true"
-    return instantiate(cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision)
+    trainer = instantiate(
+        cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision
+    )
+    speak_less(trainer)
+    return trainer
 
 
 def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:

@@ -54,7 +54,7 @@ TABLE = {
     "media": Rule({"types"}, TENSORS | {"numpy", "av", "cv2", "PIL", "h5py"}),
     "models": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
     "models/backbones": Rule({"types", "geometry"}, TENSORS | {"timm", "kornia"}, OUTSIDE),
-    "models/layers/attention.py": Rule({"types", "geometry"}, TENSORS | {"flash_attn"}, OUTSIDE),
+    "models/layers/kernels.py": Rule({"types", "geometry"}, TENSORS | {"flash_attn"}, OUTSIDE),
     "losses": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
     "metrics": Rule({"types", "geometry"}, TENSORS | {"numpy"}, OUTSIDE),
     "data": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}),

@@ -71,6 +71,12 @@ class DataModule(StreamModule):
                 f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, so that data.block must "
                 f"be a multiple of the {together} clips of one batch over all processes, got {block}"
             )
+        if len(lengths) > 1 and self._samples_read() % together:
+            raise ValueError(
+                f"data: clips of {' and '.join(map(str, lengths))} frames are mixed, and what was read of "
+                f"them, {self._samples_read()}, is no multiple of the {together} clips of one batch over all "
+                "processes: go on with as many as before (global_batch lets the number change)"
+            )
 
 
 def _source(name: str, dataset: Dataset | Source, window: Window, pairing: Pairing) -> Source:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import ceil
 
 import pytorch_lightning as pl
@@ -14,6 +15,14 @@ from retracker.data.workers import settle
 from retracker.types import TensorStruct
 
 Collate = Callable[[Sequence[TensorStruct]], TensorStruct]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read:
+    """How many samples of the stream had been read at some step."""
+
+    samples: int
+    step: int
 
 
 class StreamModule(pl.LightningDataModule):
@@ -35,13 +44,27 @@ class StreamModule(pl.LightningDataModule):
         self.stream, self.val, self.collate = stream, val, collate
         self.batch_size, self.num_workers = batch_size, num_workers
         self._loaders: list[DataLoader] = []
+        self._read_before = Read(samples=0, step=0)  # a checkpoint that does not tell is of steps like ours
 
     def train_dataloader(self) -> DataLoader:
         """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
+        start = self._samples_read() + self.trainer.global_rank
+        return self._loader(self.stream, Positions(start, self.trainer.world_size), self.batch_size)
+
+    def state_dict(self) -> dict[str, int]:
+        """How far the stream has been read, for a checkpoint: the next run may have other batches."""
+        return {"samples": self._samples_read(), "step": self.trainer.global_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self._read_before = Read(**state)
+
+    def _samples_read(self) -> int:
+        """What the steps taken so far have read of the stream, in all processes."""
         trainer = self.trainer
-        batches = trainer.global_step * trainer.accumulate_grad_batches
-        start = batches * self.batch_size * trainer.world_size + trainer.global_rank
-        return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
+        steps = trainer.global_step - self._read_before.step
+        batches = steps * trainer.accumulate_grad_batches * trainer.world_size
+        return self._read_before.samples + batches * self.batch_size
 
     def val_dataloader(self) -> DataLoader:
         """Every ``world_size``-th sample, one at a time, and as many on each rank."""

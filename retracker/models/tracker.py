@@ -5,18 +5,19 @@ previous position, refine from local correlation with a memory of the point's ow
 other, and no frame sees the future.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial, wraps
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import sample, sample_patches
 from retracker.models.memory import push_context
+from retracker.models.moments import Moment, moments
+from retracker.models.recompute import computed_again, kept, portions
 from retracker.types import (
     Estimate,
     FeaturePyramid,
@@ -74,6 +75,18 @@ class ReTracker(nn.Module):
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
         self.compiled: Callable[[Callable], Callable] | None = None  # how, if it is
         self.graphs: dict[str, Callable] = {}
+        self.encoded_at_once = self.followed_at_once = 0
+
+    def recompute(self, encode: int, follow: int) -> None:
+        """Let training keep less: of ``encode`` frames at a time only the features, of ``follow`` the state.
+
+        All else is computed again for the gradients, which stay what they are. 0: all is kept.
+        """
+        if encode < 0 or follow < 0:
+            raise ValueError(
+                f"recompute: expected numbers of frames, or 0 for none, got {encode} and {follow}"
+            )
+        self.encoded_at_once, self.followed_at_once = encode, follow
 
     def compile(self, frozen: bool = False, **options: Any) -> None:
         """Let ``torch.compile`` make graphs of what is done to every frame: ``encode`` and ``follow``.
@@ -101,21 +114,44 @@ class ReTracker(nn.Module):
         ``anchors`` are points of frame 0 that only take part in coarse matching. In training ``noise`` turns
         the random options on, and ``seen`` (true visibility) decides what is remembered.
         """
-        pyramid = self.encode(rearrange(video, "b t c h w -> (t b) c h w"))
+        clip = moments(self._encode_clip(video), queries.frame, noise, seen, self.detach_after)
+        sought = None if anchors is None else (sample(clip[0].features.matching, anchors), anchors)
+        follow = kept if self.followed_at_once == 0 else computed_again
         state, frames = None, []
-        for t, features in enumerate(chunk(pyramid, video.shape[1])):
-            if t == 0 and anchors is not None:
-                anchor_tokens = sample(features.matching, anchors)
-            if state is not None and self.detach_after and t % self.detach_after == 0:
-                state = state.detach()
-            now = None if noise is None else noise.map(lambda x, t=t: x[:, t])
-            truth = None if seen is None else seen[:, t]
-            frame, state = self.step(features, state, queries.xy, queries.frame == t, now, truth)
-            if anchors is not None and t > 0:  # in their own frame there is nothing to find
-                cells = self.coarse.classify(anchor_tokens, anchors, features.matching)
-                frame = replace(frame, anchor_cells=cells)
-            frames.append(frame)
+        for part in portions(clip, self.followed_at_once):
+            found, state = follow(self._follow_clip, part, state, queries.xy, sought)
+            frames += found
         return summarize(frames)
+
+    def _encode_clip(self, video: UInt8[Tensor, "B T 3 H W"]) -> list[FeaturePyramid]:
+        """The features of each frame."""
+        encode = kept if self.encoded_at_once == 0 else computed_again
+        return [
+            features
+            for part in portions(video.transpose(0, 1), self.encoded_at_once)
+            for features in chunk(encode(self.encode, part.flatten(0, 1)), len(part))
+        ]
+
+    def _follow_clip(
+        self,
+        clip: Sequence[Moment],
+        state: TrackState | None,
+        xy: Float[Tensor, "B N 2"],
+        sought: tuple[Float[Tensor, "B A C"], Float[Tensor, "B A 2"]] | None,
+    ) -> tuple[list[FramePrediction], TrackState]:
+        """Track through some frames in a row; ``sought``: tokens and places of anchors."""
+        frames = []
+        for now in clip:
+            first = state is None
+            if now.cut:
+                state = state.detach()
+            if first or now.any_born:
+                state = self.join(now.features, state, xy, now.born)
+            frame, state = self.follow(now.features, state, xy, now.born, now.noise, now.seen)
+            if sought is not None and not first:  # in their own frame there is nothing to find
+                frame = replace(frame, anchor_cells=self.coarse.classify(*sought, now.features.matching))
+            frames.append(frame)
+        return frames, state
 
     @graph
     def encode(self, images: UInt8[Tensor, "B 3 H W"]) -> FeaturePyramid:
@@ -176,8 +212,16 @@ class ReTracker(nn.Module):
         born: Bool[Tensor, "B N"],
     ) -> TrackState:
         """Describe the points that start in this frame and give them their place in the state."""
-        if state is not None and not born.any():
-            return state
+        return state if state is not None and not born.any() else self.join(features, state, xy, born)
+
+    def join(
+        self,
+        features: FeaturePyramid,
+        state: TrackState | None,
+        xy: Float[Tensor, "B N 2"],
+        born: Bool[Tensor, "B N"],
+    ) -> TrackState:
+        """As ``admit``, without a look at whether anybody is born."""
         fresh = self.empty_state(features, xy)
         state = fresh if state is None else state
         return where(born, replace(fresh, alive=torch.ones_like(born)), state)

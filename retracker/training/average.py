@@ -16,8 +16,9 @@ class WeightAverage:
         """Take in one update. The memory is short at first, or the random start would be felt for long."""
         self.num_updates += 1
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
-        for name, parameter in trainable(net).items():
-            self.weights[name].lerp_(parameter, 1 - decay)
+        parameters = trainable(net)
+        averages = [self.weights[name] for name in parameters]
+        torch._foreach_lerp_(averages, list(parameters.values()), 1 - decay)  # few launches on a GPU
 
     def to(self, device: torch.device) -> None:
         """Keep the average where the net is."""

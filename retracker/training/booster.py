@@ -6,16 +6,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from retracker.losses.booster import BoosterLoss, Ranking, boosted_distance, original_distance
 from retracker.metrics.feature_matching import mutual_accuracy
 from retracker.models.descriptor import FeatureBooster, booster_inputs
 from retracker.training.guard import NonFiniteGuard
 from retracker.training.net_module import NetModule
+from retracker.training.optimisation import Optimisation
 from retracker.types import FeaturePair, LocalFeatures
 
 MATCHED_PX = 3  # the threshold of matching accuracy that the paper compares by
@@ -38,7 +37,7 @@ class BoosterModule(NetModule):
         net: FeatureBooster,
         net_config: Mapping,
         loss: BoosterLoss,
-        optimisation: Callable[[nn.Module], tuple[Optimizer, LambdaLR]],
+        optimisation: Optimisation,
         ema_decay: float,
         guard: NonFiniteGuard,
     ) -> None:

@@ -40,11 +40,13 @@ class Checkpoints(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
 
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        pl_module.wants_to_stop = self.signalled
+
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         if not _steps_now(trainer, batch_idx):
             return
-        signalled = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)
-        if signalled:
+        if pl_module.all_stop:
             log.warning("signal received at step %d: saving and stopping", trainer.global_step)
             save(trainer, self.last_path)  # at once: whoever sent it will not wait for a validation
             trainer.should_stop, trainer.limit_val_batches = True, 0

@@ -1,19 +1,18 @@
 # ruff: noqa: ARG002 - Lightning fixes the signatures of its hooks
 """Training a tracker: what the net is given, what its loss is, and how it is validated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from retracker.losses.anchors import anchor_grid
 from retracker.training.guard import NonFiniteGuard
 from retracker.training.net_module import NetModule
+from retracker.training.optimisation import Optimisation
 from retracker.training.scores import VALIDATION_SCORES, pck_scores, tapvid_scores
 from retracker.types import Prediction, Queries, VideoSample
 
@@ -36,7 +35,7 @@ class TrackingModule(NetModule):
         net: nn.Module,
         net_config: Mapping,
         loss: nn.Module,
-        optimisation: Callable[[nn.Module], tuple[Optimizer, LambdaLR]],
+        optimisation: Optimisation,
         supervision: Supervision,
         ema_decay: float,
         guard: NonFiniteGuard,

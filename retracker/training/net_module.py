@@ -2,19 +2,31 @@
 """What training any net has in common: averaged weights, refused steps, and what a checkpoint must hold."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from retracker.training.average import WeightAverage
+from retracker.training.global_batch import go_on, step_size
 from retracker.training.guard import NonFiniteGuard
+from retracker.training.optimisation import Optimisation
+from retracker.training.ranks import summed
 from retracker.training.scores import ScoreSheet
 from retracker.training.step_means import StepMeans
 from retracker.types import TensorStruct
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A batch of the step under way."""
+
+    names: tuple[str, ...]
+    terms: Mapping[str, Tensor]
 
 
 class NetModule(pl.LightningModule, ABC):
@@ -28,7 +40,7 @@ class NetModule(pl.LightningModule, ABC):
         net: nn.Module,
         net_config: Mapping,
         loss: nn.Module,
-        optimisation: Callable[[nn.Module], tuple[Optimizer, LambdaLR]],
+        optimisation: Optimisation,
         ema_decay: float,
         guard: NonFiniteGuard,
         score_names: Sequence[str],
@@ -40,7 +52,10 @@ class NetModule(pl.LightningModule, ABC):
         self.score_names, self.scores = score_names, ScoreSheet(score_names)
         self.means = StepMeans()
         self.average: WeightAverage | None = None
+        self._tried: list[Tried] = []  # batches of the step under way
         self._refused = False  # whether the optimiser's next step must not be taken
+        self.wants_to_stop = False  # for callbacks: to be set on any rank before a step is taken
+        self.all_stop = False  # since the last step: whether it was, on some rank
 
     @abstractmethod
     def attempt(self, batch: TensorStruct) -> tuple[object, Tensor, dict[str, Tensor]]:
@@ -71,21 +86,18 @@ class NetModule(pl.LightningModule, ABC):
         return {} if self.average is None else self.average.weights
 
     def training_step(self, batch: TensorStruct, batch_idx: int) -> Tensor:
-        """The loss of a batch; where it is not finite on some rank, all refuse the optimiser's next step."""
+        """The loss of a batch. Whether it is finite is asked once for all batches of a step."""
         prediction, loss, terms = self.attempt(batch)
-        finite = self.trainer.strategy.reduce_boolean_decision(bool(loss.isfinite()))
-        if not self._refused:  # else what spoilt the step is to be written down, not what came after it
-            self._terms = {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
-            self._names = batch.name
-        self._refused |= not finite
-        if not self._refused:
-            self._note(prediction, batch)
+        terms = {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
+        self._tried.append(Tried(names=batch.name, terms=terms))
+        self._note(prediction, batch, terms)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Drop gradients that are not finite: without gradients the optimiser leaves the weights alone."""
         norm = nn.utils.get_total_norm(p.grad for p in self.net.parameters() if p.grad is not None)
-        self._refused |= not norm.isfinite()
+        tried, self._tried = self._tried, []
+        self._refused = self._agree(torch.stack([batch.terms["loss"] for batch in tried] + [norm]))
         if not self._refused:
             self.guard.accept()
             self._log_step(norm)
@@ -93,7 +105,19 @@ class NetModule(pl.LightningModule, ABC):
         self.means = StepMeans()
         optimizer.zero_grad(set_to_none=True)
         place = f"step{self.global_step}_rank{self.global_rank}"
-        self.guard.refuse(self.net, self._terms | {"gradient": norm}, self._names, place)
+        spoilt = [batch for batch in tried if not batch.terms["loss"].isfinite()]
+        shown = (spoilt or tried[-1:])[0]  # what spoilt the step, not what came after it
+        self.guard.refuse(self.net, shown.terms | {"gradient": norm}, shown.names, place)
+
+    def _agree(self, values: Float[Tensor, " values"]) -> bool:
+        """Whether a value is not finite on some rank; and whether some rank wants to stop.
+
+        The one number that ranks exchange in a step beside gradients, and the one place where the host waits.
+        """
+        told = torch.stack([~values.isfinite().all(), values.new_tensor(self.wants_to_stop).bool()])
+        spoilt, stops = summed(told.float(), self.trainer.world_size).tolist()
+        self.all_stop = stops > 0
+        return spoilt > 0
 
     def optimizer_step(self, epoch: int, batch_idx: int, optimizer, optimizer_closure=None) -> None:
         """Take the step and average it in at once: callbacks save before this module's own batch-end hook."""
@@ -108,7 +132,7 @@ class NetModule(pl.LightningModule, ABC):
         self.scores = ScoreSheet(self.score_names)
 
     def configure_optimizers(self) -> dict:
-        optimizer, schedule = self.optimisation(self.net)
+        optimizer, schedule = self.optimisation(self.net, step_size(self.trainer).clips)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
@@ -117,18 +141,17 @@ class NetModule(pl.LightningModule, ABC):
         checkpoint["ema_state_dict"] = self.average.weights
         checkpoint["ema_updates"] = self.average.num_updates
         checkpoint["refused_in_a_row"] = self.guard.in_a_row
+        checkpoint["step_size"] = asdict(step_size(self.trainer))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.average.restore(checkpoint["ema_state_dict"], checkpoint["ema_updates"])
         self.guard.in_a_row = checkpoint["refused_in_a_row"]
-        # A validation may save within a step of several batches, whose gradients are lost: take it again.
-        batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-        batches["completed"] -= batches["ready"] % self.trainer.accumulate_grad_batches
+        go_on(checkpoint, step_size(self.trainer), self.optimisation.factor)
 
-    def _note(self, prediction: object, batch: TensorStruct) -> None:
+    def _note(self, prediction: object, batch: TensorStruct, terms: Mapping[str, Tensor]) -> None:
         """Keep what is to be logged of a batch; only in steps that are."""
         if self._is_logged():
-            self.means.add_means(self._terms, self.batch_length(batch))
+            self.means.add_means(terms, self.batch_length(batch))
             self.means.add_clips(self.training_scores(prediction, batch))
 
     def _log_step(self, gradient: Tensor) -> None:

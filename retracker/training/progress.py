@@ -43,11 +43,15 @@ class ProgressBar(pl.Callback):
         self._progress.start()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        text = self._text(trainer)
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
+        step = trainer.global_step
         if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=trainer.global_step, description=text)
-        elif trainer.is_global_zero and trainer.global_step % self.every_n_steps == 0:
-            log.info("step %d/%d  %s", trainer.global_step, trainer.max_steps, text)
+            # To be read, a number must come from the GPU, for which the host waits: when it is logged anyhow.
+            told = {} if step % trainer.log_every_n_steps else {"description": self._text(trainer)}
+            self._progress.update(self._progress.task_ids[0], completed=step, **told)
+        elif trainer.is_global_zero and step % self.every_n_steps == 0:
+            log.info("step %d/%d  %s", step, trainer.max_steps, self._text(trainer))
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop()

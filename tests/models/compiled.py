@@ -1,7 +1,8 @@
 """Is a compiled net the net it was? A script, run by test_tracker.py; prints "equal".
 
 As graphs only, which needs no C++ compiler: what Inductor makes of a graph is PyTorch's own. With the word
-"frozen" as tracking uses it: by Inductor, weights as constants.
+"again" much is computed again in the backward pass. With "frozen" as tracking uses it: by Inductor, weights
+as constants.
 """
 
 import sys
@@ -32,6 +33,7 @@ def main():
     if "frozen" in sys.argv:
         tracks(net, clips[0])
     else:
+        net.recompute(encode=2, follow=1) if "again" in sys.argv else None
         answers_and_gradients(net, stack([clips[0], clips[1]]))
     print("equal")  # noqa: T201 -- what the test looks for
 

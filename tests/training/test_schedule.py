@@ -58,8 +58,10 @@ def test_released_parts_learn_more_slowly_and_vectors_are_not_decayed():
         lambda groups: torch.optim.AdamW(groups, lr=1.0, weight_decay=0.1),
         lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0),
         backbone_lr_scale=0.1,
+        lr_batch=None,
+        lr_batch_power=0.5,
     )
-    optimizer, _ = optimisation(net)
+    optimizer, _ = optimisation(net, 8)
     found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in optimizer.param_groups}
     assert found == {(0.1, 0.1): 1, (0.1, 0.0): 1, (1.0, 0.1): 2}
 

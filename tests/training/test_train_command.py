@@ -19,6 +19,9 @@ from retracker.train import build_module, main, run_to_resume
         (["=3"], "override"),
         (["resume=nowhere.ckpt"], "nowhere.ckpt"),
         (["model.image_sise=3"], "image_sise"),
+        (["attention=fast", "pretrained=none"], "attention kernel 'fast' is unknown; choose from auto, math"),
+        (["recompute.encode=-1", "pretrained=none"], "recompute: expected numbers of frames"),
+        (["+experiment=booster", "recompute.follow=1"], "recompute: only of trackers"),
         (["data.window.num_frames=0"], "error: data.window: window: num_frames and every stride"),
     ],
 )

@@ -1,6 +1,7 @@
 """Attention with three back ends and rotary positions: full, linear (Katharopoulos et al. 2020) and flash."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -8,17 +9,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-try:
-    from flash_attn import flash_attn_func
-except ImportError:  # an option on GPUs; only ``backend: flash`` asks for it
-    flash_attn_func = None
+from retracker.models.layers.kernels import AUTO, PACKAGE, attend, check_known
 
 Mask = Bool[Tensor, "#B #h #L S"]
 
 
-def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
+def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, kernel: str = AUTO) -> Tensor:
     """Soft-max attention; ``mask`` is True where a query may look. All of shape B h L d."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return attend(q, k, v, mask, kernel)
 
 
 def linear(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
@@ -33,12 +31,8 @@ def linear(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
 
 
 def flash(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-    """The flash-attn package's kernel (half precision on GPU); masked calls use ``full``."""
-    if mask is not None or q.dtype == torch.float32:
-        return full(q, k, v, mask)
-    if flash_attn_func is None:
-        raise ValueError("attention backend 'flash' needs the package flash-attn; use 'full' without it")
-    return flash_attn_func(*(x.transpose(1, 2) for x in (q, k, v))).transpose(1, 2)
+    """The flash-attn package's kernel where it can compute (half precision, no mask), else torch's choice."""
+    return attend(q, k, v, mask, AUTO if q.dtype == torch.float32 else PACKAGE)
 
 
 BACKENDS: dict[str, Callable[..., Tensor]] = {"full": full, "linear": linear, "flash": flash}
@@ -78,6 +72,7 @@ class Attention(nn.Module):
         if dim % (4 * heads):
             raise ValueError(f"attention of {dim} channels needs {dim} divisible by 4 x {heads} heads")
         self.heads, self.backend = heads, backend
+        self.kernel = AUTO  # of backend full; not a part of the net: what computes it differs by machine
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.out = zero_init(nn.Linear(dim, dim))
@@ -93,7 +88,8 @@ class Attention(nn.Module):
         """Attend to a context of which ``mask`` may be seen; ``turn``: RoPE of x, L by d/2."""
         q = rearrange(self.query(x), "b l (h d) -> b h l d", h=self.heads)
         seen = None if mask is None else mask[:, None, None]
-        found = BACKENDS[self.backend](_turned(q, turn), keys, values, seen)
+        backend = partial(full, kernel=self.kernel) if self.backend == "full" else BACKENDS[self.backend]
+        found = backend(_turned(q, turn), keys, values, seen)
         return self.out(rearrange(found, "b h l d -> b l (h d)"))
 
     def look_up(
@@ -102,6 +98,14 @@ class Attention(nn.Module):
         """Keys, turned (RoPE, S by d/2), and values of a context: the same for whoever attends to it."""
         k, v = rearrange(self.key_value(context), "b s (two h d) -> two b h s d", two=2, h=self.heads)
         return _turned(k, turn), v
+
+
+def choose_kernel(net: nn.Module, kernel: str) -> None:
+    """Let one kernel compute all attention of ``backend: full`` in a net, where there is no mask."""
+    check_known(kernel)
+    for module in net.modules():
+        if isinstance(module, Attention):
+            module.kernel = kernel
 
 
 class Block(nn.Module):
