@@ -31,6 +31,7 @@ OUTSIDE = {
 DOORS = {
     "commands",
     "configuration",
+    "endings",
     "train",
     "eval",
     "__init__",

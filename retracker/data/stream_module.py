@@ -10,7 +10,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.mixture import Mixture, Positions
-from retracker.data.workers import settle
+from retracker.data.workers import noted, obituary, settle
 from retracker.types import TensorStruct
 
 Collate = Callable[[Sequence[TensorStruct]], TensorStruct]
@@ -34,6 +34,7 @@ class StreamModule(pl.LightningDataModule):
             )
         self.stream, self.val, self.collate = stream, val, collate
         self.batch_size, self.num_workers = batch_size, num_workers
+        self.deaths = ""  # what became of workers that died, once training has failed
         self._loaders: list[DataLoader] = []
 
     def train_dataloader(self) -> DataLoader:
@@ -41,13 +42,15 @@ class StreamModule(pl.LightningDataModule):
         trainer = self.trainer
         batches = trainer.global_step * trainer.accumulate_grad_batches
         start = batches * self.batch_size * trainer.world_size + trainer.global_rank
-        return self._loader(self.stream, Positions(start, trainer.world_size), self.batch_size)
+        stream = noted(self.stream, f"the stream of {', '.join(self.stream.names)}", self.num_workers)
+        return self._loader(stream, Positions(start, trainer.world_size), self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
         """Every ``world_size``-th sample, one at a time, and as many on each rank."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
-        return self._loader(self.val, positions, batch_size=1)
+        val = noted(self.val, "the validation set", self.num_workers)
+        return self._loader(val, positions, batch_size=1)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
         """Say in the end what had to be skipped."""
@@ -55,7 +58,11 @@ class StreamModule(pl.LightningDataModule):
             warnings.warn(report, stacklevel=2)
 
     def on_exception(self, exception: BaseException) -> None:  # noqa: ARG002  Lightning's signature
-        """End all workers: Lightning ends those of training or of validation, whichever was under way."""
+        """End all workers: Lightning ends those of training or of validation, whichever was under way.
+
+        Before that, see which of them are dead.
+        """
+        self.deaths = obituary(self._loaders)
         CombinedLoader(self._loaders).reset()
 
     def _loader(self, source: Dataset, positions: Sequence[int] | Positions, batch_size: int) -> DataLoader:

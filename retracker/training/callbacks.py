@@ -31,7 +31,7 @@ class Checkpoints(pl.Callback):
     files of before stay. After ``max_failures`` in a row, or at the end, it raises OSError.
     """
 
-    def __init__(  # noqa: PLR0913  a yaml's keys, one for one
+    def __init__(
         self, directory: str, monitor: str, mode: str, every_n_steps: int, keep: int, max_failures: int
     ) -> None:
         if mode not in ("max", "min"):

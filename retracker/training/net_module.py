@@ -79,7 +79,9 @@ class NetModule(pl.LightningModule, ABC):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Drop gradients that are not finite: without gradients the optimiser leaves the weights alone."""
         norm = nn.utils.get_total_norm(p.grad for p in self.net.parameters() if p.grad is not None)
-        self._refused |= not norm.isfinite()
+        # One answer for all: ranks that disagree about a step have different weights from there on.
+        finite = self.trainer.strategy.reduce_boolean_decision(bool(norm.isfinite()))
+        self._refused |= not finite
         if not self._refused:
             self.guard.accept()
             self.log("norm/gradient", norm)
