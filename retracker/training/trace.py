@@ -9,24 +9,19 @@ import pytorch_lightning as pl
 
 
 class StreamTrace(pl.Callback):
-    """Append to ``rank<r>.jsonl`` a line per start, with its step, and one per step, with its clips' names.
+    """Append to ``rank<r>.jsonl`` a line per start, with its step, and one per batch, with its clips' names.
 
-    Steps that a later start takes again count from there: of a step's lines the last one reached the weights.
+    A batch is noted before it is learnt from: whatever of it is saved, the line is there.
     """
 
     def __init__(self, directory: str) -> None:
         self.directory = Path(directory)
-        self._names: list[str] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._names = []
         self._append(trainer, {"start": trainer.global_step})
 
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self._names += batch.name
-        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
-            self._append(trainer, {"step": trainer.global_step, "clips": self._names})
-            self._names = []
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        self._append(trainer, {"step": trainer.global_step + 1, "clips": list(batch.name)})
 
     def _append(self, trainer: pl.Trainer, line: dict) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -35,18 +30,18 @@ class StreamTrace(pl.Callback):
 
 
 def steps_that_count(path: Path) -> dict[int, list[str]]:
-    """The clips of each step that is part of the weights in the end; a line that was cut off is none."""
+    """The clips of each step that the weights of the end come from: a start takes later steps again."""
     steps: dict[int, list[str]] = {}
     for line in lines(path):
         if "start" in line:
             steps = {step: clips for step, clips in steps.items() if step <= line["start"]}
         else:
-            steps[line["step"]] = line["clips"]
+            steps.setdefault(line["step"], []).extend(line["clips"])
     return steps
 
 
 def lines(path: Path) -> list[dict]:
-    """What was written so far."""
+    """What was written so far, but for a line that was cut off."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]

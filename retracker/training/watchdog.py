@@ -31,9 +31,9 @@ class Mark:
 class Watchdog(pl.Callback):
     """End the process with the stacks of all its threads when it makes no progress.
 
-    ``timeout_s``: how long a batch may take, or the next one to come; ``slow_timeout_s``: what is known to take
-    longer, which is the start, the first batch (compilation), the first of a validation, and saving. The other
-    processes then lose their peer and end as well, or hang and are ended by their own watchdogs.
+    ``timeout_s``: how long a batch may take, or the next one to come; ``slow_timeout_s``: what is known to
+    take longer, which is the start, the first batch (compilation), the first of a validation, and saving. The
+    other processes then lose their peer and end as well, or hang and are ended by their own watchdogs.
     """
 
     def __init__(self, timeout_s: float | int, slow_timeout_s: float | int, directory: str) -> None:
@@ -110,7 +110,7 @@ class Watchdog(pl.Callback):
         seen, waited, last = self._mark, 0.0, time.monotonic()
         while not self._over.wait(self.turn_s):
             # Should even this thread get no turn, the C library ends the process.
-            faulthandler.dump_traceback_later(2 * self.slow_timeout_s, exit=True)
+            faulthandler.dump_traceback_later(2 * self.slow_timeout_s, exit=True, file=sys.__stderr__)
             now = time.monotonic()
             waited, last = waited + min(now - last, 2 * self.turn_s), now
             if self._mark is not seen:
