@@ -20,6 +20,11 @@ from retracker.backbone_weights import read_torch
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64  # hexadecimal digits
 LENGTH = 2  # bytes: a zip archive ends in the length of its comment, and the comment
+ZIP, ZIP_END, PLAIN_END = (
+    b"PK\3\4",
+    b"PK\5\6",
+    22,
+)  # how it begins, and how one without comment ends: in 22 bytes
 CHUNK = 2**22
 
 
@@ -48,14 +53,16 @@ def verify(path: Path) -> None:
     """Raise ValueError if a file is not what was saved; one without a hash (another program's) may be."""
     size = path.stat().st_size
     with path.open("rb") as file:
+        is_zip = file.read(len(ZIP)) == ZIP
         file.seek(max(0, size - LENGTH - COMMENT))
-        length, mark, digest = (file.read(n) for n in (LENGTH, len(MARK), COMMENT - len(MARK)))
-        if mark != MARK or int.from_bytes(length, "little") != COMMENT:
-            if MARK in length + mark + digest:
+        end = file.read()
+        if end[:LENGTH] != COMMENT.to_bytes(LENGTH, "little") or not end[LENGTH:].startswith(MARK):
+            plain = end[-PLAIN_END:].startswith(ZIP_END) and end.endswith(bytes(LENGTH))
+            if is_zip and not plain:
                 raise ValueError(f"{path}: damaged: it was cut off or added to after it was saved")
             return
         file.seek(0)
-        if hash_of(file, size - LENGTH - COMMENT) != digest:
+        if hash_of(file, size - LENGTH - COMMENT) != end[LENGTH + len(MARK) :]:
             raise ValueError(f"{path}: damaged: its content is not what was saved (its hash differs)")
 
 

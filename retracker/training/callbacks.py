@@ -44,7 +44,7 @@ class Checkpoints(pl.Callback):
         self.every_n_steps, self.keep, self.max_failures = every_n_steps, keep, max_failures
         self.best: float | None = None
         self.signalled, self.stopped = False, False  # this process; all of them, in answer
-        self._failures = 0  # in a row
+        self._failures, self._failed_at = 0, -1  # how many in a row, and at which step the last one
         self._saved: tuple[int, float | None] | None = None  # step and best value of last.ckpt
         self._before: dict[int, object] = {}
 
@@ -125,15 +125,19 @@ class Checkpoints(pl.Callback):
 
     def _keep_trying(self, trainer: pl.Trainer, path: Path, keep: int, *, final: bool = False) -> bool:
         """Whether the state could be saved: the same on all ranks."""
+        if self._failed_at == trainer.global_step and not final:
+            return False  # there is no more room than a moment ago
         try:
             save(trainer, path, keep)
         except OSError as error:
-            self._failures += 1
-            if final or (self._failures >= self.max_failures and not self.stopped):
+            self._failures, self._failed_at = self._failures + 1, trainer.global_step
+            if final:
                 raise
+            if self._failures >= self.max_failures and not self.stopped:
+                raise OSError(f"{error}. Stopped after {self._failures} saves in a row that failed") from None
             log.warning("%s. Training goes on (failure %d of %d)", error, self._failures, self.max_failures)
             return False
-        self._failures = 0
+        self._failures, self._failed_at = 0, -1
         return True
 
     def _told_to_stop(self, trainer: pl.Trainer) -> bool:
@@ -192,7 +196,7 @@ def save(trainer: pl.Trainer, path: Path, keep: int) -> None:
     # Also a barrier: no rank goes on before the file is there, or waits for one that will not come.
     if trainer.strategy.reduce_boolean_decision(fault is not None, all=False):
         why = "see rank 0" if fault is None else f"{fault}; {_room(state, path)}"
-        raise OSError(f"{path}: the checkpoint could not be written: {why}") from fault
+        raise OSError(f"{path}: the checkpoint could not be written: {why}") from None
 
 
 def _room(state: object, path: Path) -> str:
