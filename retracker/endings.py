@@ -49,7 +49,7 @@ def exit_code(trainer: pl.Trainer) -> int:
     if not told or trainer.global_step >= trainer.max_steps:
         return 0
     # Lightning ends the first process at once when another one that it started does not end with 0.
-    own_child = isinstance(trainer.strategy.cluster_environment, LightningEnvironment)
+    own_child = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
     return 0 if own_child and not trainer.is_global_zero else STOPPED
 
 

@@ -27,6 +27,12 @@ SETTING = (
     *("callbacks.watchdog.timeout_s=15", "callbacks.watchdog.slow_timeout_s=60"),
     "+callbacks.trace._target_=retracker.training.trace.StreamTrace",
 )
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "RETRACKER_DATE": "drill",
+    # Else the processes of a restart read in the store where those before them could be reached.
+    "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+}
 
 
 class Job:
@@ -60,7 +66,7 @@ class Job:
                 + [f"total_steps={self.total_steps}"],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1", "RETRACKER_DATE": "drill"},
+                env=os.environ | ENVIRONMENT,
             )
         self.starts += 1
 

@@ -20,8 +20,9 @@ class PatientLogger(TensorBoardLogger):
     def experiment(self) -> object:
         """TensorBoard's writer."""
         writer = super().experiment
-        if not isinstance(writer.file_writer.event_writer, PatientEvents):
-            writer.file_writer.event_writer = PatientEvents(writer.file_writer.event_writer)
+        files = writer.file_writer  # None once it is closed
+        if files is not None and not isinstance(files.event_writer, PatientEvents):
+            files.event_writer = PatientEvents(files.event_writer)
         return writer
 
     def save(self) -> None:
