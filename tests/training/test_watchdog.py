@@ -135,7 +135,7 @@ def test_of_steps_that_were_taken_twice_the_second_time_counts(tmp_path):
         *({"step": step, "clips": [name]} for step, name in ((1, "a"), (2, "b"), (3, "x"))),
     ]
     lines += [{"start": 1}, {"step": 2, "clips": ["c"]}, {"step": 2, "clips": ["d"]}]
-    path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 3, "cli')
+    path.write_text("\n".join(map(json.dumps, first + again)) + '\n{"step": 3, "cli')
     assert steps_that_count(path) == {1: ["a"], 2: ["c", "d"]}
 
 
