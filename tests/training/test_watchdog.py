@@ -130,11 +130,8 @@ def test_limits_that_make_no_sense_are_refused(limits):
 
 def test_of_steps_that_were_taken_twice_the_second_time_counts(tmp_path):
     path = tmp_path / "rank0.jsonl"
-    lines = [
-        {"start": 0},
-        *({"step": step, "clips": [name]} for step, name in ((1, "a"), (2, "b"), (3, "x"))),
-    ]
-    lines += [{"start": 1}, {"step": 2, "clips": ["c"]}, {"step": 2, "clips": ["d"]}]
+    first = [{"start": 0}, *({"step": step, "clips": [name]} for step, name in enumerate("abx", 1))]
+    again = [{"start": 1}, {"step": 2, "clips": ["c"]}, {"step": 2, "clips": ["d"]}]
     path.write_text("\n".join(map(json.dumps, first + again)) + '\n{"step": 3, "cli')
     assert steps_that_count(path) == {1: ["a"], 2: ["c", "d"]}
 
