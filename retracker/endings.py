@@ -23,7 +23,7 @@ from retracker.training.memory_advice import memory_advice, out_of_memory
 
 log = logging.getLogger(__name__)
 
-STOPPED = os.EX_TEMPFAIL  # 75: "try again later"
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 def in_one_line(error: Exception, data: StreamModule, cfg: DictConfig) -> Exception | None:
@@ -51,6 +51,17 @@ def exit_code(trainer: pl.Trainer) -> int:
     # Lightning ends the first process at once when another one that it started does not end with 0.
     own_child = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
     return 0 if own_child and not trainer.is_global_zero else STOPPED
+
+
+def warn_of_shared_store() -> None:
+    """Say so if processes that torchrun restarts will look for each other where they were before."""
+    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if rank_zero_only.rank == 0 and restarts and shared:
+        log.warning(
+            "torchrun shares its store with the processes: after a restart they may not find each other; "
+            "start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment"
+        )
 
 
 def newest_sound(directory: Path) -> Path | None:

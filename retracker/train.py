@@ -28,7 +28,7 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.workers import end_with_parent
-from retracker.endings import exit_code, in_one_line, newest_sound
+from retracker.endings import exit_code, in_one_line, newest_sound, warn_of_shared_store
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.training.callbacks import Preempted
@@ -71,6 +71,7 @@ def set_up_process(cfg: DictConfig) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process
         end_with_parent()
+        warn_of_shared_store()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
