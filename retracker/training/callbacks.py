@@ -135,7 +135,9 @@ class Checkpoints(pl.Callback):
                 raise
             if self._failures >= self.max_failures and not self.stopped:
                 raise OSError(f"{error}. Stopped after {self._failures} saves in a row that failed") from None
-            log.warning("%s. Training goes on (failure %d of %d)", error, self._failures, self.max_failures)
+            if trainer.is_global_zero:
+                now = "The run stops" if self.stopped else "Training goes on"
+                log.warning("%s. %s (failure %d of %d)", error, now, self._failures, self.max_failures)
             return False
         self._failures, self._failed_at = 0, -1
         return True
