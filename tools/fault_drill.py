@@ -22,6 +22,7 @@ from elastic_job import Job, gone, send
 from rich.console import Console
 
 from retracker.checkpoint import read_torch, verify
+from retracker.checkpoint_files import newest_first
 from retracker.configuration import RunFailed, run_command
 from retracker.training.trace import steps_that_count
 
@@ -166,16 +167,20 @@ def fill_disk(job: Job, rng: random.Random) -> None:  # noqa: ARG001
     resource.prlimit(rank, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def truncate(job: Job, rng: random.Random) -> Path:
+def newest(job: Job) -> Path:
+    """End everything, and name the newest of the last checkpoints (last.ckpt, unless it was put aside)."""
     job.kill()
-    path = job.checkpoints / "last.ckpt"
+    return next(path for path in newest_first(job.checkpoints) if path.name.startswith("last"))
+
+
+def truncate(job: Job, rng: random.Random) -> Path:
+    path = newest(job)
     os.truncate(path, rng.randrange(path.stat().st_size))
     return path
 
 
 def flip_byte(job: Job, rng: random.Random) -> Path:
-    job.kill()
-    path = job.checkpoints / "last.ckpt"
+    path = newest(job)
     content = bytearray(path.read_bytes())
     content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
@@ -193,13 +198,13 @@ def stop_rank(job: Job, rng: random.Random) -> None:
 FAULTS = {
     "SIGKILL to a worker": kill_worker,
     "SIGTERM to all": terminate_all,
-    "last.ckpt truncated while down": truncate,
+    "newest checkpoint truncated while down": truncate,
     "SIGSTOP of one rank": stop_rank,
     "SIGKILL to the agent": kill_agent,
     "disk full while saving": fill_disk,
     "SIGKILL to a data worker": kill_data_worker,
     "SIGUSR1 to one rank": warn_one,
-    "a bit of last.ckpt flipped while down": flip_byte,
+    "a bit of the newest checkpoint flipped while down": flip_byte,
 }
 
 FULL = "disk full while saving"
