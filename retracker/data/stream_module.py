@@ -62,7 +62,7 @@ class StreamModule(pl.LightningDataModule):
 
         Before that, see which of them are dead.
         """
-        self.deaths = obituary(self._loaders)
+        self.deaths = obituary(self._loaders, self.trainer.global_rank)
         CombinedLoader(self._loaders).reset()
 
     def _loader(self, source: Dataset, positions: Sequence[int] | Positions, batch_size: int) -> DataLoader:

@@ -73,7 +73,7 @@ def noted(source: Dataset, label: str, num_workers: int) -> Noted:
     return (NotedWithEnd if isinstance(source, Sized) else Noted)(source, label, num_workers)
 
 
-def obituary(loaders: Iterable[DataLoader]) -> str:
+def obituary(loaders: Iterable[DataLoader], rank: int) -> str:
     """One sentence on each worker that died without being asked to; nothing if all live."""
     said = []
     for loader in loaders:
@@ -84,8 +84,8 @@ def obituary(loaders: Iterable[DataLoader]) -> str:
             index = loader.dataset.reading[number]
             doing = "between two samples" if index == NOWHERE else f"while reading sample {index}"
             said.append(
-                f"data worker {number} (pid {worker.pid}) {end} {doing} of {loader.dataset.label}; {advice} "
-                f"(data.num_workers is {loader.num_workers}, data.batch_size {loader.batch_size})"
+                f"data worker {number} of rank {rank} (pid {worker.pid}) {end} {doing} of "
+                f"{loader.dataset.label}; {advice} (data.num_workers is {loader.num_workers}, data.batch_size {loader.batch_size})"
             )
     return "; ".join(said)
 

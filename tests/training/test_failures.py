@@ -158,7 +158,7 @@ class KillDataWorker(pl.Callback):
 
 
 def test_a_data_worker_that_is_killed_is_named(tmp_path, monkeypatch):
-    who = r"data worker [01] \(pid \d+\) was killed by SIGKILL .* of the stream of synthetic; "
+    who = r"data worker [01] of rank 0 \(pid \d+\) was killed by SIGKILL .* of the stream of synthetic; "
     why = r".*ran out of memory.*\(data.num_workers is 2, data.batch_size 1\)"
     with pytest.raises(RunFailed, match=who + why):
         disturbed_run(tmp_path, monkeypatch, KillDataWorker(), "data.num_workers=2", "total_steps=99")
