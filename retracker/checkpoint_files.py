@@ -120,8 +120,8 @@ def unfinished_name(path: Path) -> Path:
 def hand_down(path: Path, keep: int) -> None:
     """Call last.2.ckpt what was last.1.ckpt and so on, and last.ckpt both, until it is replaced."""
     names = [path, *(path.with_name(f"{path.stem}.{age}{path.suffix}") for age in range(1, keep))]
-    for newer, older in reversed(list(pairwise(names))):
-        if newer == path and path.exists():
+    for newer, older in reversed(list(pairwise(names)) if path.exists() else []):
+        if newer == path:
             link(path, older)
         elif newer.exists():
             newer.replace(older)

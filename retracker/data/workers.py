@@ -83,10 +83,9 @@ def obituary(loaders: Iterable[DataLoader], rank: int) -> str:
             end, advice = _end(worker.exitcode)
             index = loader.dataset.reading[number]
             doing = "between two samples" if index == NOWHERE else f"while reading sample {index}"
-            said.append(
-                f"data worker {number} of rank {rank} (pid {worker.pid}) {end} {doing} of "
-                f"{loader.dataset.label}; {advice} (data.num_workers is {loader.num_workers}, data.batch_size {loader.batch_size})"
-            )
+            now = f"data.num_workers is {loader.num_workers}, data.batch_size {loader.batch_size}"
+            who = f"data worker {number} of rank {rank} (pid {worker.pid})"
+            said.append(f"{who} {end} {doing} of {loader.dataset.label}; {advice} ({now})")
     return "; ".join(said)
 
 

@@ -101,6 +101,14 @@ def test_the_last_ones_are_kept_and_no_more(tmp_path):
     assert steps(tmp_path) == {"last.ckpt": 5, "last.1.ckpt": 4, "best.ckpt": 7}
 
 
+def test_where_the_last_was_put_aside_the_ones_before_keep_their_names(tmp_path):
+    for step in range(2):
+        write_atomically(STATE | {"global_step": step}, tmp_path / "last.ckpt", keep=3)
+    (tmp_path / "last.ckpt").rename(tmp_path / "last.ckpt.damaged")
+    write_atomically(STATE | {"global_step": 2}, tmp_path / "last.ckpt", keep=3)
+    assert steps(tmp_path) == {"last.ckpt": 2, "last.1.ckpt": 0}
+
+
 def test_without_hard_links_they_are_kept_as_well(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(1, "Operation not permitted")
