@@ -4,7 +4,9 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
+import subprocess
 
 import pytest
 import pytorch_lightning as pl
@@ -69,6 +71,41 @@ def test_a_disk_that_stays_full_stops_the_run_with_the_reason(tmp_path, monkeypa
 def test_a_run_whose_end_cannot_be_saved_does_not_call_itself_done(tmp_path, monkeypatch, full_disk):
     with pytest.raises(OSError, match="could not be written"):
         disturbed_run(tmp_path, monkeypatch, full_disk(3, 9))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, with room for three states."""
+    command = ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(tmp_path)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", tmp_path], check=True)
+
+
+class Ballast(pl.Callback):
+    """Fill a file system to the last byte before one step, and make room before another."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if batch_idx == 2:
+            with self.path.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+                while True:
+                    file.write(bytes(2**12))
+        if batch_idx == 4:
+            self.path.unlink()
+
+
+def test_a_run_survives_a_file_system_without_a_byte_to_spare(disk, monkeypatch, caplog):
+    """Neither checkpoints nor curves can be written for two steps."""
+    small = ("callbacks.checkpoints.keep=2", EVERY_STEP, "total_steps=6")
+    trainer = disturbed_run(disk, monkeypatch, Ballast(disk / "ballast"), *small)
+    assert trainer.global_step == 6 and "No space left on device; 0 MB are free" in caplog.text
+    assert "failure 2 of 3" in caplog.text and "failure 3" not in caplog.text
+    kept = {path.name: read_torch(path)["global_step"] for path in (disk / "checkpoints").iterdir()}
+    assert kept == {"last.ckpt": 6, "last.1.ckpt": 5}
 
 
 def test_when_the_last_checkpoint_is_damaged_the_run_goes_on_from_the_one_before(tmp_path, caplog, unbroken):
