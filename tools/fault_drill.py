@@ -99,7 +99,7 @@ class Drill:
             whole = self._counted(self.undisturbed, rank)
             steps = self._counted(self.job, rank)
             wrong = [step for step, clips in steps.items() if whole[step] != clips]
-            gaps = set(range(1, max(steps) + 1)) - steps.keys()
+            gaps = set(range(1, max(steps, default=0) + 1)) - steps.keys()
             said += [f"rank {rank}: other clips in steps {wrong}"] if wrong else []
             said += [f"rank {rank}: no steps {sorted(gaps)}"] if gaps else []
         return said
