@@ -80,10 +80,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def read_torch(path: Path) -> object:
-    """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more."""
+def read_torch(path: Path, *, mmap: bool = False) -> object:
+    """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more.
+
+    With ``mmap`` tensors are read when they are used: for whoever asks for names and shapes.
+    """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"

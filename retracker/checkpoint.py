@@ -7,13 +7,10 @@ targets defined under ``retracker.models`` are built from the configuration they
 import importlib
 import inspect
 import json
-import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -21,6 +18,13 @@ from torch import Tensor, nn
 from retracker.backbone_weights import load_backbone_weights as load_backbone_weights
 from retracker.backbone_weights import read_torch as read_torch
 from retracker.booster_weights import released_booster
+from retracker.checkpoint_files import clear_unfinished as clear_unfinished
+from retracker.checkpoint_files import free_space as free_space
+from retracker.checkpoint_files import newest_valid as newest_valid
+from retracker.checkpoint_files import settle, unfinished_name
+from retracker.checkpoint_files import survey as survey
+from retracker.checkpoint_files import verify as verify
+from retracker.checkpoint_files import write_atomically as write_atomically
 from retracker.models.descriptor import FeatureBooster
 
 MODELS = "retracker.models."  # the only package that a checkpoint may name
@@ -129,46 +133,12 @@ def save_safetensors(net: nn.Module, config: Mapping, path: str | Path, *, half:
     blob = serialise(tensors, metadata={"format": "retracker", "config": json.dumps(_plain(config))})
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished(path)
+    unfinished = unfinished_name(path)
     try:
         unfinished.write_bytes(blob)
-        _settle(unfinished, path)
+        settle(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def write_atomically(checkpoint: object, path: str | Path) -> None:
-    """Save with torch under a temporary name, read it back, then rename: ``path`` is never half a file.
-
-    Raises ValueError if what was written cannot be loaded again; the previous file at ``path`` is then kept.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _unfinished(path)
-    try:
-        torch.save(checkpoint, unfinished)
-        read_torch(unfinished)
-        _settle(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def newest_valid(directory: str | Path) -> Path | None:
-    """The most recently written .ckpt file that can be loaded whole, or None if there is none to resume from.
-
-    Torn files are passed over with a warning that names them.
-    """
-    candidates = [(path.stat().st_mtime_ns, path) for path in Path(directory).glob("*.ckpt")]
-    for _, path in sorted(candidates, reverse=True):
-        try:
-            checkpoint = read_torch(path)
-        except ValueError as error:
-            warnings.warn(f"passed over: {error}", stacklevel=2)
-            continue
-        if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
-            return path
-        warnings.warn(f"passed over: {path} is not a checkpoint of a training run", stacklevel=2)
-    return None
 
 
 def _build(value: object, where: str) -> object:
@@ -211,6 +181,7 @@ def _find(target: object, where: str) -> Callable[..., object]:
 
 
 def _read_lightning(path: Path) -> tuple[dict, dict[str, Tensor]]:
+    verify(path)
     checkpoint = read_torch(path)
     keys = sorted(map(str, checkpoint)) if isinstance(checkpoint, Mapping) else []
     if "net_config" not in keys or "state_dict" not in keys:
@@ -258,19 +229,6 @@ def _to_half(key: str, value: Tensor) -> Tensor:
     if half.isinf().any() and not value.isinf().any():
         raise ValueError(f"{key} does not fit in float16 (largest value {value.abs().max():.3g})")
     return half
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.unfinished")  # always the same name: a killed run leaves at most one
-
-
-def _settle(unfinished: Path, path: Path) -> None:
-    descriptor = os.open(unfinished, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(unfinished, path)
 
 
 def _enumerate(names: list[str]) -> str:

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 MISTAKE_EXIT_CODE = 2
+FAILURE_EXIT_CODE = 1
 FULL_KEY = "full_key: "  # what Hydra's errors name a part of the configuration after
 # Groups that stand in no defaults list, so that they are chosen with a plus.
 ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
@@ -19,6 +20,10 @@ ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
 
 class HelpAsked(Exception):
     """Somebody asked for help, which is the message, instead of a run."""
+
+
+class RunFailed(Exception):
+    """A run ended through no mistake of the user's, and started again it may well go on."""
 
 
 def config_dir() -> Path:
@@ -64,7 +69,10 @@ def help_text(name: str) -> str:
 
 
 def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Run a command; a user's mistake ends in one line on stderr and exit code 2, all else in a traceback."""
+    """Run a command; a user's mistake ends in one line on stderr and exit code 2.
+
+    A failure that is known ends in one line and exit code 1, all else in a traceback.
+    """
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except HelpAsked as asked:
@@ -72,6 +80,9 @@ def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] 
     except MISTAKES as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
         return MISTAKE_EXIT_CODE
+    except RunFailed as error:
+        sys.stderr.write(f"error: {one_line(error)}\n")
+        return FAILURE_EXIT_CODE
     return 0
 
 

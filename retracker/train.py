@@ -27,11 +27,13 @@ from retracker.checkpoint import (
     resolve,
 )
 from retracker.configuration import compose_config, run_command
-from retracker.data.faults import DataFault
+from retracker.data.workers import end_with_parent
+from retracker.endings import exit_code, in_one_line, newest_sound, warn_of_shared_store
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.models.layers.attention import choose_kernel
 from retracker.models.tracker import ReTracker
+from retracker.training.callbacks import Preempted
 from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
 from retracker.training.quiet import speak_less
@@ -65,20 +67,22 @@ def train(cfg: DictConfig) -> pl.Trainer:
     save_config(cfg, trainer)
     try:
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except DataFault as error:
-        raise ValueError(last_line(error)) from None
+    except Preempted:
+        pass  # the callback that raised it says so: exit_code
+    except (RuntimeError, MemoryError) as error:
+        told = in_one_line(error, data, cfg)
+        if told is None:
+            raise
+        raise told from None
     return trainer
-
-
-def last_line(error: Exception) -> str:
-    """What an error says; one that crossed from a worker says it last, behind a traceback and its name."""
-    name = f"{type(error).__module__}.{type(error).__name__}: "
-    return str(error).strip().splitlines()[-1].removeprefix(name)
 
 
 def set_up_process(cfg: DictConfig) -> None:
     """Seed every generator, share the cores among the processes of this machine, and let logs be seen."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+    if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process
+        end_with_parent()
+        warn_of_shared_store()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -112,8 +116,7 @@ def checkpoint_to_resume(cfg: DictConfig) -> str | None:
     if not isinstance(cfg.resume, str):
         raise ValueError(f"resume: expected null, auto or the path of a .ckpt file, got {cfg.resume!r}")
     if cfg.resume == "auto":
-        found = newest_valid(Path(cfg.paths.output_dir) / "checkpoints")
-        log.info("resume=auto: %s", found or "nothing to resume from, starting afresh")
+        found = newest_sound(Path(cfg.paths.output_dir) / "checkpoints")
     else:
         found = resolve(cfg.resume)
     if found is None:
@@ -221,6 +224,8 @@ def run(arguments: Sequence[str]) -> None:
     trainer = train(cfg)
     if trainer.is_global_zero:
         report(cfg, trainer)
+    if code := exit_code(trainer):
+        sys.exit(code)
 
 
 def run_to_resume(cfg: DictConfig) -> Path | None:
@@ -236,7 +241,9 @@ def run_to_resume(cfg: DictConfig) -> Path | None:
         path.parents[1] for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
     ):
         found = newest_valid(run / "checkpoints")
-        if found is not None and read_torch(found).get("net_config") == OmegaConf.to_container(cfg.model):
+        if found is not None and read_torch(found, mmap=True).get("net_config") == OmegaConf.to_container(
+            cfg.model
+        ):
             return run
     return None
 

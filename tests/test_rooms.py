@@ -31,6 +31,7 @@ OUTSIDE = {
 DOORS = {
     "commands",
     "configuration",
+    "endings",
     "train",
     "eval",
     "__init__",
@@ -87,8 +88,11 @@ TABLE = {
         {"torch", "jaxtyping", "numpy", "cv2", "starlette", "uvicorn"},
     ),
     "checkpoint": Rule(
-        {"types", "models", "backbone_weights", "booster_weights"}, {"torch", "safetensors"}, {"logging"}
+        {"types", "models", "backbone_weights", "booster_weights", "checkpoint_files"},
+        {"torch", "safetensors"},
+        {"logging"},
     ),
+    "checkpoint_files": Rule({"backbone_weights"}, {"torch"}, {"logging"}),
     "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "huggingface_hub"}, {"logging"}),
     "booster_weights": Rule({"models"}, {"torch"}, {"logging", "pickle"}),
     "weights": Rule(set(), set(), OUTSIDE),

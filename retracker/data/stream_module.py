@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch.utils.data import DataLoader, Dataset
 
 from retracker.data.mixture import Mixture, Positions
-from retracker.data.workers import settle
+from retracker.data.workers import noted, obituary, settle
 from retracker.types import TensorStruct
 
 Collate = Callable[[Sequence[TensorStruct]], TensorStruct]
@@ -43,13 +43,15 @@ class StreamModule(pl.LightningDataModule):
             )
         self.stream, self.val, self.collate = stream, val, collate
         self.batch_size, self.num_workers = batch_size, num_workers
+        self.deaths = ""  # what became of workers that died, once training has failed
         self._loaders: list[DataLoader] = []
         self._read_before = Read(samples=0, step=0)  # a checkpoint that does not tell is of steps like ours
 
     def train_dataloader(self) -> DataLoader:
         """The stream from where this run stands. Ranks take turns, so each batch is a run of positions."""
         start = self._samples_read() + self.trainer.global_rank
-        return self._loader(self.stream, Positions(start, self.trainer.world_size), self.batch_size)
+        stream = noted(self.stream, f"the stream of {', '.join(self.stream.names)}", self.num_workers)
+        return self._loader(stream, Positions(start, self.trainer.world_size), self.batch_size)
 
     def state_dict(self) -> dict[str, int]:
         """How far the stream has been read, for a checkpoint: the next run may have other batches."""
@@ -70,7 +72,8 @@ class StreamModule(pl.LightningDataModule):
         """Every ``world_size``-th sample, one at a time, and as many on each rank."""
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         positions = range(rank, ceil(len(self.val) / world_size) * world_size, world_size)
-        return self._loader(self.val, positions, batch_size=1)
+        val = noted(self.val, "the validation set", self.num_workers)
+        return self._loader(val, positions, batch_size=1)
 
     def teardown(self, stage: str) -> None:  # noqa: ARG002  Lightning's signature
         """Say in the end what had to be skipped."""
@@ -78,7 +81,11 @@ class StreamModule(pl.LightningDataModule):
             warnings.warn(report, stacklevel=2)
 
     def on_exception(self, exception: BaseException) -> None:  # noqa: ARG002  Lightning's signature
-        """End all workers: Lightning ends those of training or of validation, whichever was under way."""
+        """End all workers: Lightning ends those of training or of validation, whichever was under way.
+
+        Before that, see which of them are dead.
+        """
+        self.deaths = obituary(self._loaders, self.trainer.global_rank)
         CombinedLoader(self._loaders).reset()
 
     def _loader(self, source: Dataset, positions: Sequence[int] | Positions, batch_size: int) -> DataLoader:

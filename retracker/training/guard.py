@@ -10,7 +10,10 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 
-class NonFiniteLoss(RuntimeError):
+MOST_STATES = 10  # that are kept of one run: each is as large as the net
+
+
+class NonFiniteLoss(ValueError):
     """The loss or its gradients were not finite in too many steps running."""
 
 
@@ -33,11 +36,22 @@ class NonFiniteGuard:
         self.in_a_row += 1
         values = {name: float(value.detach()) for name, value in terms.items()}
         path = self.directory / f"{place}.pt"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        torch.save({"names": list(names), "terms": values, "state_dict": net.state_dict()}, path)
-        log.warning("step refused: not finite on some rank; here %s on %s; see %s", values, names, path)
+        saved = self._write(path, {"names": list(names), "terms": values, "state_dict": net.state_dict()})
+        log.warning("step refused: not finite on some rank; here %s on %s; see %s", values, names, saved)
         if self.in_a_row >= self.patience:
             raise NonFiniteLoss(
                 f"the loss or its gradients were not finite in {self.in_a_row} steps in a row; "
-                f"the last clips were {', '.join(names)} and the terms {values}; state saved in {path}"
+                f"the last clips were {', '.join(names)} and the terms {values}; see {saved}"
             )
+
+    def _write(self, path: Path, state: dict) -> str:
+        """Where a state was written to, or why it was not: a full disk is no reason to stop."""
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if len(list(self.directory.glob("*.pt"))) >= MOST_STATES:
+                return f"{self.directory}, which is full: {MOST_STATES} states of others"
+            torch.save(state, path)
+        except (OSError, RuntimeError) as error:
+            path.unlink(missing_ok=True)
+            return f"nothing, {path} could not be written: {error}"
+        return str(path)
