@@ -28,6 +28,8 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
+from retracker.launch.place import ALONE, DATE, ELASTIC, place, run_id, trainer_settings
+from retracker.launch.processes import die_with_parent, recorded
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.training.net_module import NetModule
@@ -35,6 +37,7 @@ from retracker.training.resume import check_resumable
 
 log = logging.getLogger(__name__)
 
+STOPPED_EXIT_CODE = 75  # stopped before its last step; sysexits.h: try again later (resume=auto goes on)
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
@@ -53,7 +56,8 @@ def train(cfg: DictConfig) -> pl.Trainer:
     trainer = build_trainer(cfg, callbacks, logger)
     save_config(cfg, trainer)
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        with recorded(Path(cfg.paths.output_dir), os.environ, trainer.global_rank):
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except DataFault as error:
         raise ValueError(last_line(error)) from None
     return trainer
@@ -161,12 +165,16 @@ def give_weights(net: nn.Module, cfg: DictConfig) -> None:
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object) -> pl.Trainer:
-    """Lightning's trainer; ``precision: auto`` is bf16 where there is a GPU to compute with it, else fp32."""
+    """Lightning's trainer; ``precision: auto`` is bf16 where there is a GPU to compute with it, else fp32.
+
+    Under torchrun and SLURM there are as many devices and nodes as they say, whatever ``cfg`` says.
+    """
     precision = cfg.trainer.precision
     if precision == "auto":
         on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "gpu", "cuda")
         precision = "bf16-mixed" if on_gpu else "32-true"
-    return instantiate(cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision)
+    own = {"callbacks": callbacks, "logger": logger, "precision": precision}
+    return instantiate(cfg.trainer, _convert_="all", **own, **trainer_settings(os.environ))
 
 
 def save_config(cfg: DictConfig, trainer: pl.Trainer) -> None:
@@ -184,17 +192,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
+    here, date = place(os.environ), run_id(os.environ)
+    if here.launcher == ELASTIC:
+        die_with_parent()
+    if date is not None:  # all that torchrun or SLURM start, and start again, write to the same place
+        os.environ[DATE] = date
     cfg = compose_config("train", arguments)
-    if cfg.resume == "auto" and "RETRACKER_DATE" not in os.environ:
+    if cfg.resume == "auto" and date is None:
         left = run_to_resume(cfg)
         if left is not None:
-            os.environ["RETRACKER_DATE"] = left.name
+            os.environ[DATE] = left.name
             cfg = compose_config("train", arguments)
     # The processes of other GPUs are children of this one: they write to the same place.
-    os.environ.setdefault("RETRACKER_DATE", cfg.paths.date)
+    os.environ.setdefault(DATE, cfg.paths.date)
     trainer = train(cfg)
     if trainer.is_global_zero:
         report(cfg, trainer)
+    # Lightning kills everybody if one of the processes that it started itself ends with another code than 0.
+    if trainer.global_step < trainer.max_steps and (here.launcher != ALONE or trainer.is_global_zero):
+        sys.exit(STOPPED_EXIT_CODE)
 
 
 def run_to_resume(cfg: DictConfig) -> Path | None:

@@ -1,0 +1,1 @@
+"""Where a run runs: what started its processes, what they share, and how to find them again."""
