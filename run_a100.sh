@@ -40,7 +40,7 @@ fi
 # In an allocation, but in none of its steps: its batch script, or salloc's terminal.
 if [[ -n "${SLURM_JOB_ID:-}" && -z "${SLURM_STEP_ID:-}" && -z "${TORCHELASTIC_RUN_ID:-}" ]] && command -v srun >/dev/null; then
     # A name of its own: Lightning takes steps called "bash" or "interactive" for terminals.
-    exec srun --job-name=retracker --kill-on-bad-exit=1 bash run_a100.sh "$experiment" "$@"
+    exec srun --job-name=retracker --kill-on-bad-exit=0 --wait=60 bash run_a100.sh "$experiment" "$@"
 fi
 num_gpus=$("$PYTHON" -c 'import torch; print(torch.cuda.device_count())')
 launch=("$PYTHON") words=("+experiment=$experiment") launcher=alone processes=()

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ from retracker.checkpoint import (
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.faults import DataFault
-from retracker.launch.place import ALONE, DATE, ELASTIC, place, run_id, trainer_settings
+from retracker.launch import DATE
+from retracker.launch.place import ALONE, ELASTIC, place, run_id, trainer_settings
 from retracker.launch.processes import die_with_parent, recorded
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
@@ -194,7 +196,9 @@ def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
     here, date = place(os.environ), run_id(os.environ)
     if here.launcher == ELASTIC:
-        die_with_parent()
+        # An orphan of torchrun would never be let go or started again. Its peers notice a closed connection,
+        # and are started again without it.
+        die_with_parent(signal.SIGKILL)
     if date is not None:  # all that torchrun or SLURM start, and start again, write to the same place
         os.environ[DATE] = date
     cfg = compose_config("train", arguments)

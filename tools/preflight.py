@@ -20,9 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from retracker.checkpoint import build_net
 from retracker.configuration import MISTAKE_EXIT_CODE, compose_config, run_command
+from retracker.launch import DATE
 from retracker.launch.checks import FAILURE, OK, WARNING, Finding, Plan, machine
 from retracker.launch.group import MAX_SKEW, Facts, GroupFault, differences, facts, meet, meet_own, skew
-from retracker.launch.place import ALONE, DATE, Place, place, run_id
+from retracker.launch.place import ALONE, Place, place, run_id
 
 SECONDS = 60  # that processes wait for one another
 

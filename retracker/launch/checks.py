@@ -185,4 +185,4 @@ def backend() -> Finding:
 
 
 def gigabytes(number: int) -> str:
-    return f"{number / GIGABYTE:.1f} GB"
+    return f"{number / GIGABYTE:.1f} GB" if number >= GIGABYTE else f"{number / MEGABYTE:.0f} MB"

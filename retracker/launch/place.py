@@ -12,11 +12,11 @@ from lightning_fabric.plugins.environments import (
     TorchElasticEnvironment,
 )
 
+from retracker.launch import DATE
 from retracker.launch.processes import TICKS_PER_SECOND, boot_seconds, start_ticks
 
 ALONE, ELASTIC, SLURM = "alone", "torchrun", "SLURM"
 UNNAMED = "none"  # the run id of torchrun where none was given
-DATE = "RETRACKER_DATE"
 
 
 @dataclass(frozen=True)

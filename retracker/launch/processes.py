@@ -136,11 +136,7 @@ def boot_seconds() -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("btime"))
 
 
-def die_with_parent() -> None:
-    """Have this process killed when torchrun, its parent, dies: nobody would restart it, or let it go.
-
-    Its peers notice a closed connection, and their own torchrun starts them again, without it.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: signal.Signals) -> None:
+    """Have this process get a signal when its parent dies, where the system can do that."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
