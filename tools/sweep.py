@@ -1,4 +1,4 @@
-"""Train all combinations of values: python tools/sweep.py [options] EXPERIMENT key=value,value ... [key=value].
+"""Train all combinations: python tools/sweep.py [options] EXPERIMENT key=value,value [key=value ...].
 
 Values are Hydra's: 1e-4,3e-4 or range(0,3). Each combination is a run of run_a100.sh with an output folder of
 its own below outputs/sweeps/NAME. The same line again goes on with what was stopped and leaves out what is
@@ -70,8 +70,9 @@ def sweep(words: Sequence[str]) -> None:
             "options are --jobs N, --name NAME, --slurm OPTIONS and --table, before the experiment"
         )
     combinations = combine(overrides)
+    site = f"paths={choose(sites(), os.environ, socket.gethostname())}"
     configurations = [
-        compose_config("train", [f"+experiment={arguments.experiment}", *c]) for c in combinations
+        compose_config("train", [site, f"+experiment={arguments.experiment}", *each]) for each in combinations
     ]
     name = arguments.name or name_of(arguments.experiment, overrides)
     folder = Path(configurations[0].paths.outputs) / "sweeps" / name

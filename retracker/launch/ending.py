@@ -9,6 +9,7 @@ from pathlib import Path
 from retracker.launch.processes import AGENT, ALIVE, DAEMON, TRAIN, Record, descendants, records, start_ticks
 
 POLL = 0.2  # s
+LAST = 10  # s: what is killed in the middle of a disk access takes its time
 FROM_THE_TOP = (DAEMON, AGENT, TRAIN)  # each hands a SIGTERM on to those below
 
 
@@ -30,6 +31,9 @@ def end(run: Path, wait: float | int) -> tuple[list[Record], dict[int, int]]:
     killed = left(everybody)
     for pid in (*[each.pid for each in in_order(found) if each.pid in killed], *killed):
         send(pid, everybody[pid], signal.SIGKILL)
+    deadline = time.monotonic() + LAST
+    while left(killed) and time.monotonic() < deadline:
+        time.sleep(POLL)
     return found, killed
 
 

@@ -1,0 +1,45 @@
+"""Processes meet before they train, and say who differs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from retracker.launch import group
+from retracker.launch.group import Facts, GroupFault, differences, facts, meet, meet_own, skew
+from retracker.launch.place import Place
+
+HERE = Facts(host="a", clock=100.0, revision="abc", versions={"torch": "2.15.0", "numpy": "2.4.6"})
+
+
+def test_two_processes_of_a_machine_add_up_a_number():
+    [told] = meet_own(2, seconds=60)
+    assert told.versions["torch"] == torch.__version__.partition("+")[0] and told.revision == facts().revision
+
+
+def test_one_that_does_not_come_is_told_in_a_sentence(free_port):
+    environ = {
+        "TORCHELASTIC_RUN_ID": "mine",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port),
+    }
+    with pytest.raises(GroupFault, match="rank 0 on .* could not add up a number with the 1 other processes"):
+        meet(Place("torchrun", 0, 2, 1), environ, seconds=2)
+
+
+def test_a_host_with_other_code_or_packages_is_named_once():
+    same = replace(HERE, host="b")
+    other = replace(HERE, host="c", revision="abd", versions={"torch": "2.14.0", "numpy": "2.4.6"})
+    assert differences([HERE, same]) == []
+    revision, versions = differences([HERE, same, other, other])
+    assert "c runs revision abd, a abc" in revision and "c has torch 2.14.0 (not 2.15.0)" in versions
+
+
+def test_the_skew_is_that_of_the_clocks_that_differ_most():
+    assert skew([HERE, replace(HERE, clock=98.5), replace(HERE, clock=100.5)]) == 2.0
+
+
+def test_the_revision_is_a_commit_or_unknown(monkeypatch, tmp_path):
+    monkeypatch.setattr(group, "__file__", str(tmp_path / "group.py"))
+    assert group.revision() == "unknown"
