@@ -134,9 +134,13 @@ def stop(folder: Path, grace: float) -> None:
     if daemon is None:
         raise ValueError(f"{folder.name}: no daemon keeps it now: {read_status(folder).state}")
     send(daemon.pid, daemon.start_ticks, signal.SIGTERM)
-    deadline = time.monotonic() + grace + 10
+    deadline = time.monotonic() + grace + PATIENCE
     while keeper(folder) is not None and time.monotonic() < deadline:
         time.sleep(0.1)
+    if keeper(folder) is not None:
+        raise ValueError(
+            f"{folder.name}: it has not stopped in {grace + PATIENCE:g} s: tools/kill_process.py {folder}"
+        )
     sys.stdout.write(told(folder))
 
 

@@ -33,6 +33,7 @@ MISTAKE_EXIT_CODE, STOPPED_EXIT_CODE = (
     75,
 )  # of our commands: never the better for another try; saved and stopped
 STEP = re.compile(r"\bstep (\d+)/\d+|\btrained (\d+) steps")  # what training says of itself
+ORPHANS = 3  # s that what a command leaves behind may still take
 RUNNING, WAITING, FINISHED, STOPPED, GAVE_UP = "running", "waiting", "finished", "stopped", "gave up"
 
 
@@ -146,9 +147,10 @@ class Daemon:
         """Tell the command to stop, and kill it and all that it started if it does not in time."""
         everybody = descendants(os.getpid())
         child.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + self.policy.grace
-        while left(everybody) and time.monotonic() < deadline:
-            child.poll()
+        end, ended = time.monotonic() + self.policy.grace, False
+        while left(everybody) and time.monotonic() < end:
+            if not ended and child.poll() is not None:  # for what it has not ended itself there is less time
+                end, ended = time.monotonic() + ORPHANS, True
             time.sleep(0.1)
         for pid, ticks in left(everybody).items():
             send(pid, ticks, signal.SIGKILL)
