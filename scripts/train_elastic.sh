@@ -56,7 +56,8 @@ if [[ "$nnodes" == 1 || "$nnodes" == 1:1 ]]; then
     head=${head:-localhost:0} # 0: any free port
     id=${id:-$(date +%Y-%m-%d_%H-%M-%S)}
 elif [[ -z "$head" && -n "${SLURM_JOB_ID:-}" ]]; then
-    head="$(scontrol show hostnames "$SLURM_NODELIST" | head -n 1):$((25000 + SLURM_JOB_ID % 7000))"
+    hosts=$(scontrol show hostnames "$SLURM_NODELIST")
+    head="${hosts%%$'\n'*}:$((25000 + SLURM_JOB_ID % 7000))"
 fi
 [[ -n "$head" ]] || wrong "--head: several nodes meet at one of them: say --head HOST:PORT, the same on all"
 [[ -n "$id" ]] || wrong "--id: several nodes write to one folder: say --id NAME, the same on all"

@@ -77,7 +77,7 @@ TABLE = {
         TENSORS | {"numpy", "pytorch_lightning", "rich"},
         {"pickle"},
     ),
-    "launch": Rule(set(), {"torch", "lightning_fabric"}),
+    "launch": Rule(set(), {"torch", "lightning_fabric", "pytorch_lightning"}, {"pickle"}),
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     "visualize/reliability.py": Rule(set(), {"matplotlib"}),

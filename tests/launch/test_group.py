@@ -1,13 +1,16 @@
 """Processes meet before they train, and say who differs."""
 
+import os
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import distributed
 
 from retracker.launch import group
 from retracker.launch.group import Facts, GroupFault, differences, facts, meet, meet_own, skew
 from retracker.launch.place import Place
+from retracker.launch.same_code import refuse_differences
 
 HERE = Facts(host="a", clock=100.0, revision="abc", versions={"torch": "2.15.0", "numpy": "2.4.6"})
 
@@ -43,3 +46,28 @@ def test_the_skew_is_that_of_the_clocks_that_differ_most():
 def test_the_revision_is_a_commit_or_unknown(monkeypatch, tmp_path):
     monkeypatch.setattr(group, "__file__", str(tmp_path / "group.py"))
     assert group.revision() == "unknown"
+
+
+def meet_as_task(rank, environ):
+    told = meet(Place("SLURM", rank, 2, 1), environ | {"SLURM_LOCALID": str(rank)}, seconds=60)
+    assert [each.host for each in told] == [facts().host] * 2
+
+
+def test_the_tasks_of_a_job_meet_at_a_port_of_their_own():
+    job = str(os.getpid())  # another for each process of tests
+    environ = {"SLURM_JOB_ID": job, "MASTER_ADDR": "127.0.0.1"}
+    torch.multiprocessing.start_processes(meet_as_task, args=(environ,), nprocs=2, start_method="fork")
+
+
+def train_other_code(rank, folder):
+    """The second of two processes has another revision."""
+    distributed.init_process_group("gloo", store=distributed.FileStore(folder, 2), rank=rank, world_size=2)
+    refuse_differences(facts())
+    with pytest.raises(ValueError, match="host1 runs revision rev1, host0 rev0"):
+        refuse_differences(replace(HERE, host=f"host{rank}", revision=f"rev{rank}"))
+
+
+def test_all_ranks_refuse_to_train_different_programs(tmp_path):
+    torch.multiprocessing.start_processes(
+        train_other_code, args=(str(tmp_path / "store"),), nprocs=2, start_method="fork"
+    )
