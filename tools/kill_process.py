@@ -51,7 +51,7 @@ def run(words: Sequence[str]) -> None:
 
 
 def told(each: Record, killed: dict[int, int]) -> str:
-    how = "killed" if each.pid in killed else "saved and stopped"
+    how = "killed" if each.pid in killed else "stopped"
     return f"{each.role} {named(each)}pid {each.pid}: {how}"
 
 

@@ -75,6 +75,7 @@ def plan_of(cfg: DictConfig, here: Place, num_processes: int | None) -> Plan:
         num_workers=cfg.data.num_workers,
         num_parameters=sum(p.numel() for p in net.parameters()),
         precision=auto if cfg.trainer.precision == "auto" else str(cfg.trainer.precision),
+        on_gpu=on_gpu,
         wants_gpu=cfg.trainer.accelerator in ("gpu", "cuda"),
     )
 
@@ -83,10 +84,10 @@ def together(here: Place, plan: Plan, seconds: int) -> tuple[list[Facts], list[F
     """All processes of the run meet, where there are several: what each tells, and what that means."""
     try:
         if here.launcher != ALONE and here.world_size > 1:
-            told = meet(here, os.environ, seconds)
+            told = meet(here, os.environ, seconds, on_gpu=plan.on_gpu)
             return told, list(compared(told))
         if plan.num_processes > 1:
-            told = meet_own(plan.num_processes, seconds)
+            told = meet_own(plan.num_processes, seconds, on_gpu=plan.on_gpu)
             return told, [Finding("all-reduce", OK, f"{plan.num_processes} processes of this machine")]
     except GroupFault as error:
         return [facts()], [Finding("all-reduce", FAILURE, str(error))]

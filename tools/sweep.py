@@ -59,16 +59,13 @@ def sweep(words: Sequence[str]) -> None:
     )
     parser.add_argument("--jobs", type=int, default=0, help="at a time (1; of a SLURM array 8)")
     parser.add_argument("--name", help="of the sweep's folder; default: made of its words")
-    parser.add_argument(
-        "--slurm", nargs="?", const="", metavar="OPTIONS", help="an array job, with options for sbatch"
-    )
+    parser.add_argument("--slurm", action="store_true", help="one array job in place of runs on this machine")
+    parser.add_argument("--sbatch", default="", metavar="OPTIONS", help="--sbatch='--time=8:00:00 --nodes=1'")
     parser.add_argument("--table", action="store_true", help="only the table of what there is")
     parser.add_argument("experiment")
     arguments, overrides = parser.parse_known_args(words)
     if arguments.jobs < 0 or any(word.startswith("--") for word in overrides):
-        raise ValueError(
-            "options are --jobs N, --name NAME, --slurm OPTIONS and --table, before the experiment"
-        )
+        raise ValueError("options are --jobs N, --name NAME, --slurm, --sbatch='OPTIONS' and --table")
     combinations = combine(overrides)
     site = f"paths={choose(sites(), os.environ, socket.gethostname())}"
     configurations = [
@@ -80,8 +77,8 @@ def sweep(words: Sequence[str]) -> None:
     if not arguments.table:
         waiting = [each for each in runs if each.exit_code != FINISHED]
         sys.stderr.write(f"{len(runs)} runs in {folder}, {len(runs) - len(waiting)} of them finished\n")
-        if arguments.slurm is not None:
-            submit(waiting, folder, arguments.slurm.split(), arguments.jobs or SLURM_JOBS)
+        if arguments.slurm:
+            submit(waiting, folder, arguments.sbatch.split(), arguments.jobs or SLURM_JOBS)
             return
         with ThreadPoolExecutor(arguments.jobs or 1) as pool:
             list(pool.map(train, waiting))

@@ -38,24 +38,25 @@ class Plan:
     num_workers: int  # of data, for each process
     num_parameters: int
     precision: str
-    wants_gpu: bool
+    on_gpu: bool  # there is one, and it is not refused by accelerator=cpu
+    wants_gpu: bool  # there must be one
 
 
 def machine(plan: Plan) -> Iterator[Finding]:
     """Everything that one machine can tell by itself."""
     yield from gpus(plan)
     yield driver(torch.version.cuda, supported_cuda())
-    if torch.cuda.is_available():
+    if plan.on_gpu:
         yield arithmetic(plan.precision, torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
     yield writable(plan.output_dir)
     yield disk(plan.num_parameters, free_bytes(plan.output_dir), plan.output_dir)
     yield shared_memory(plan, Path("/dev/shm"))
-    yield backend()
+    yield backend(on_gpu=plan.on_gpu)
 
 
 def gpus(plan: Plan) -> Iterator[Finding]:
     """Each GPU that is seen; are there as many as processes, and is their memory free?"""
-    found = torch.cuda.device_count()
+    found = torch.cuda.device_count() if plan.on_gpu else 0
     if not found:
         level = FAILURE if plan.wants_gpu else OK
         yield Finding("GPU", level, "none is visible" + (
@@ -174,12 +175,12 @@ def shared_memory(plan: Plan, folder: Path) -> Finding:
     return Finding("shared memory", OK, told)
 
 
-def backend() -> Finding:
+def backend(*, on_gpu: bool) -> Finding:
     """What processes would talk through."""
     distributed = torch.distributed
-    if torch.cuda.is_available() and not distributed.is_nccl_available():
+    if on_gpu and not distributed.is_nccl_available():
         return Finding("backend", FAILURE, "this torch has no NCCL: install one with it, as pip's for Linux")
-    if torch.cuda.is_available():
+    if on_gpu:
         return Finding("backend", OK, "NCCL " + ".".join(map(str, torch.cuda.nccl.version())))
     return Finding("backend", OK, "gloo")
 

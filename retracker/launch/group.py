@@ -87,13 +87,15 @@ def skew(told: Sequence[Facts]) -> float | int:
     return max(clocks) - min(clocks)
 
 
-def meet(here: Place, environ: Mapping[str, str], seconds: int) -> list[Facts]:
+def meet(here: Place, environ: Mapping[str, str], seconds: int, *, on_gpu: bool) -> list[Facts]:
     """Meet the processes that torchrun or SLURM started beside this one: what each tells, by rank."""
-    local_rank = int(environ["LOCAL_RANK" if here.launcher == ELASTIC else "SLURM_LOCALID"])
+    device = own_device(
+        int(environ["LOCAL_RANK" if here.launcher == ELASTIC else "SLURM_LOCALID"]), on_gpu=on_gpu
+    )
     timeout = timedelta(seconds=seconds)
     try:
         store = meeting_place(here, environ, timeout)
-        return add_up(store, here.rank, here.world_size, local_rank, timeout)
+        return add_up(store, here.rank, here.world_size, device, timeout)
     except (distributed.DistError, RuntimeError) as error:
         raise GroupFault(
             f"rank {here.rank} on {socket.gethostname()} could not add up a number with the "
@@ -116,15 +118,15 @@ def meeting_place(here: Place, environ: Mapping[str, str], timeout: timedelta) -
     return distributed.PrefixStore(f"checks/{environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
 
 
-def meet_own(num_processes: int, seconds: int) -> list[Facts]:
+def meet_own(num_processes: int, seconds: int, *, on_gpu: bool) -> list[Facts]:
     """The same among processes of this machine alone, which are started for it and ended."""
     with tempfile.TemporaryDirectory() as folder:
         context = torch.multiprocessing.start_processes(
             meet_in_folder,
-            args=(num_processes, folder, seconds),
+            args=(num_processes, folder, seconds, on_gpu),
             nprocs=num_processes,
             join=False,
-            start_method="spawn" if torch.cuda.is_available() else "fork",  # CUDA does not survive a fork
+            start_method="spawn" if on_gpu else "fork",  # CUDA does not survive a fork
         )
         deadline = time.monotonic() + 2 * seconds
         try:
@@ -145,23 +147,25 @@ def meet_own(num_processes: int, seconds: int) -> list[Facts]:
         return [facts()]
 
 
-def meet_in_folder(rank: int, size: int, folder: str, seconds: int) -> None:
+def meet_in_folder(rank: int, size: int, folder: str, seconds: int, on_gpu: bool) -> None:
     store = distributed.FileStore(os.path.join(folder, "store"), size)
-    add_up(store, rank, size, rank, timedelta(seconds=seconds))
+    add_up(store, rank, size, own_device(rank, on_gpu=on_gpu), timedelta(seconds=seconds))
+
+
+def own_device(local_rank: int, *, on_gpu: bool) -> torch.device:
+    return torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
 
 
 def add_up(
-    store: distributed.Store, rank: int, size: int, local_rank: int, timeout: timedelta
+    store: distributed.Store, rank: int, size: int, device: torch.device, timeout: timedelta
 ) -> list[Facts]:
     """One all-reduce over the backend that training will use, and what every process tells of itself.
 
     Raises RuntimeError if it takes too long, or the sum is wrong.
     """
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
-    if on_gpu:
+    if device.type == "cuda":
         torch.cuda.set_device(device)
-    backend = "nccl" if on_gpu else "gloo"
+    backend = "nccl" if device.type == "cuda" else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
     try:
         numbers = torch.full((2**20,), rank + 1.0, device=device)

@@ -19,7 +19,14 @@ ON_CPU = ("+experiment=tracking", "trainer.accelerator=cpu", "data.num_workers=0
 
 
 def plan(folder, **changes):
-    usual = dict(num_processes=1, num_workers=2, num_parameters=10**6, precision="32-true", wants_gpu=False)
+    usual = dict(
+        num_processes=1,
+        num_workers=2,
+        num_parameters=10**6,
+        precision="32-true",
+        on_gpu=False,
+        wants_gpu=False,
+    )
     return Plan(output_dir=Path(folder), **{**usual, **changes})
 
 
@@ -76,15 +83,15 @@ def test_workers_need_shared_memory(tmp_path):
 
 
 def test_more_processes_than_gpus_or_none_where_one_is_wanted_is_refused(tmp_path):
-    wanting = plan(tmp_path, wants_gpu=True, num_processes=10**3)
+    wanting = plan(tmp_path, on_gpu=torch.cuda.is_available(), wants_gpu=True, num_processes=10**3)
     assert FAILURE in {found.level for found in checks.gpus(wanting)}
-    if not torch.cuda.is_available():
-        assert {found.level for found in checks.gpus(plan(tmp_path))} == {OK}
+    [found] = checks.gpus(plan(tmp_path, num_processes=10**3))  # accelerator=cpu, wherever
+    assert found.level == OK
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_named_with_its_memory(tmp_path):
-    found = list(checks.machine(plan(tmp_path, wants_gpu=True, precision="bf16-mixed")))
+    found = list(checks.machine(plan(tmp_path, on_gpu=True, wants_gpu=True, precision="bf16-mixed")))
     assert any(torch.cuda.get_device_name(0) in each.told for each in found)
     assert all(each.level != FAILURE for each in found)
 

@@ -16,8 +16,14 @@ HERE = Facts(host="a", clock=100.0, revision="abc", versions={"torch": "2.15.0",
 
 
 def test_two_processes_of_a_machine_add_up_a_number():
-    [told] = meet_own(2, seconds=60)
+    [told] = meet_own(2, seconds=60, on_gpu=False)
     assert told.versions["torch"] == torch.__version__.partition("+")[0] and told.revision == facts().revision
+
+
+@pytest.mark.gpu
+def test_gpus_add_up_a_number_over_nccl():
+    [told] = meet_own(torch.cuda.device_count(), seconds=60, on_gpu=True)
+    assert told.host == facts().host
 
 
 def test_one_that_does_not_come_is_told_in_a_sentence(free_port):
@@ -28,7 +34,7 @@ def test_one_that_does_not_come_is_told_in_a_sentence(free_port):
         "MASTER_PORT": str(free_port),
     }
     with pytest.raises(GroupFault, match="rank 0 on .* could not add up a number with the 1 other processes"):
-        meet(Place("torchrun", 0, 2, 1), environ, seconds=2)
+        meet(Place("torchrun", 0, 2, 1), environ, seconds=2, on_gpu=False)
 
 
 def test_a_host_with_other_code_or_packages_is_named_once():
@@ -49,7 +55,7 @@ def test_the_revision_is_a_commit_or_unknown(monkeypatch, tmp_path):
 
 
 def meet_as_task(rank, environ):
-    told = meet(Place("SLURM", rank, 2, 1), environ | {"SLURM_LOCALID": str(rank)}, seconds=60)
+    told = meet(Place("SLURM", rank, 2, 1), environ | {"SLURM_LOCALID": str(rank)}, seconds=60, on_gpu=False)
     assert [each.host for each in told] == [facts().host] * 2
 
 
