@@ -39,6 +39,7 @@ fi
 
 # In an allocation, but in none of its steps: its batch script, or salloc's terminal.
 if [[ -n "${SLURM_JOB_ID:-}" && -z "${SLURM_STEP_ID:-}" && -z "${TORCHELASTIC_RUN_ID:-}" ]] && command -v srun >/dev/null; then
+    [[ -z "${SLURM_CPUS_PER_TASK:-}" ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK # since SLURM 22.05 not by itself
     # A name of its own: Lightning takes steps called "bash" or "interactive" for terminals.
     exec srun --job-name=retracker --kill-on-bad-exit=0 --wait=60 bash run_a100.sh "$experiment" "$@"
 fi
@@ -67,7 +68,11 @@ if [[ -d configs/paths ]]; then
     { read -r name && read -r data_root; } <<<"$found"
     [[ "$name" == default || " $*" == *" paths="* ]] || words+=("paths=$name")
 fi
-[[ "$launcher" == alone ]] || words+=(resume=auto)
+if [[ "$launcher" != alone ]]; then
+    words+=(resume=auto)
+elif [[ " $*" != *" resume=auto"* ]]; then # which looks for an earlier run
+    export RETRACKER_DATE=${RETRACKER_DATE:-$(date +%Y-%m-%d_%H-%M-%S)} # the folder that checks and training speak of
+fi
 
 case "$experiment" in
     matching) mixture=matching_mix rendered=(posed) ;;

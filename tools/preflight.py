@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from retracker.checkpoint import build_net
 from retracker.configuration import MISTAKE_EXIT_CODE, compose_config, run_command
@@ -54,6 +54,8 @@ def run(words: Sequence[str]) -> None:
         told, met = together(here, plan, arguments.timeout)
         findings += met
     chosen = choices(cfg, here, plan, told)
+    if arguments.processes is not None:
+        chosen["launcher"] = "torchrun, which is next"
     (show_json if arguments.json else show)(chosen, findings, first=here.rank == 0)
     if any(finding.level == FAILURE for finding in findings):
         sys.exit(MISTAKE_EXIT_CODE)
@@ -61,13 +63,13 @@ def run(words: Sequence[str]) -> None:
 
 def plan_of(cfg: DictConfig, here: Place, num_processes: int | None) -> Plan:
     """What the configuration asks of this machine. Raises ValueError for a model that cannot be built."""
+    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
     if num_processes is None:
-        devices = cfg.trainer.devices
-        alone = devices if isinstance(devices, int) and devices > 0 else max(1, torch.cuda.device_count())
-        num_processes = alone if here.launcher == ALONE else here.local_size
+        num_processes = (
+            num_alone(cfg.trainer.devices, on_gpu=on_gpu) if here.launcher == ALONE else here.local_size
+        )
     with torch.device("meta"):
         net = build_net(OmegaConf.to_container(cfg.model, resolve=True))
-    on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator != "cpu"
     auto = "bf16-mixed" if on_gpu else "32-true"
     return Plan(
         output_dir=Path(cfg.paths.output_dir),
@@ -77,7 +79,17 @@ def plan_of(cfg: DictConfig, here: Place, num_processes: int | None) -> Plan:
         precision=auto if cfg.trainer.precision == "auto" else str(cfg.trainer.precision),
         on_gpu=on_gpu,
         wants_gpu=cfg.trainer.accelerator in ("gpu", "cuda"),
+        own_gpu=None if here.launcher == ALONE else here.rank % here.local_size,
     )
+
+
+def num_alone(devices: object, *, on_gpu: bool) -> int:
+    """How many processes Lightning starts for ``trainer.devices``."""
+    if isinstance(devices, ListConfig):
+        return len(devices)
+    if str(devices).isdigit() and int(devices) > 0:
+        return int(devices)
+    return torch.cuda.device_count() if on_gpu else 1
 
 
 def together(here: Place, plan: Plan, seconds: int) -> tuple[list[Facts], list[Finding]]:
@@ -110,6 +122,7 @@ def compared(told: Sequence[Facts]) -> Iterator[Finding]:
 def choices(cfg: DictConfig, here: Place, plan: Plan, told: Sequence[Facts]) -> dict[str, object]:
     """What is about to run, and where."""
     several = here.launcher != ALONE
+    searching = cfg.resume == "auto" and DATE not in os.environ
     return {
         "host": socket.gethostname(),
         "launcher": here.launcher,
@@ -120,7 +133,7 @@ def choices(cfg: DictConfig, here: Place, plan: Plan, told: Sequence[Facts]) -> 
         f"{cfg.trainer.accumulate_grad_batches}",
         "parameters": plan.num_parameters,
         "data_root": cfg.data_root,
-        "output_dir": str(plan.output_dir),
+        "output_dir": str(plan.output_dir) + (" or that of the newest run of this name" if searching else ""),
         "resume": cfg.resume,
         "revision": told[0].revision,
         "versions": dict(told[0].versions),

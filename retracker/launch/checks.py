@@ -40,6 +40,7 @@ class Plan:
     precision: str
     on_gpu: bool  # there is one, and it is not refused by accelerator=cpu
     wants_gpu: bool  # there must be one
+    own_gpu: int | None = None  # where other processes look at the other ones
 
 
 def machine(plan: Plan) -> Iterator[Finding]:
@@ -70,7 +71,7 @@ def gpus(plan: Plan) -> Iterator[Finding]:
             f"{plan.num_processes} processes on this machine, and {found} GPUs visible to each: "
             "one process per GPU; under SLURM ask for --gpus-per-node, not --gpus-per-task",
         )
-    for index in range(found):
+    for index in range(found) if plan.own_gpu is None else range(found)[plan.own_gpu : plan.own_gpu + 1]:
         free, total = torch.cuda.mem_get_info(index)
         told = f"{index}: {torch.cuda.get_device_name(index)}, {gigabytes(free)} of {gigabytes(total)} free"
         busy = free < FREE_SHARE * total

@@ -100,6 +100,9 @@ def test_a_gpu_is_named_with_its_memory(tmp_path):
     ("overrides", "place", "processes", "expected"),
     [
         (("trainer.devices=3",), Place(ALONE, 0, 1, 1), None, 3),
+        (("trainer.devices=[0,1]",), Place(ALONE, 0, 1, 1), None, 2),
+        (("trainer.devices='4'",), Place(ALONE, 0, 1, 1), None, 4),
+        (("trainer.devices=auto",), Place(ALONE, 0, 1, 1), None, 1),
         (("trainer.devices=3",), Place("torchrun", 1, 8, 2), None, 4),
         ((), Place(ALONE, 0, 1, 1), 2, 2),
     ],
