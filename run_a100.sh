@@ -36,6 +36,7 @@ if [[ -z "${PYTHON:-}" ]]; then
     PYTHON=python
     [[ ! -x .venv/bin/python ]] || PYTHON=.venv/bin/python
 fi
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # tools, too, are of this checkout
 
 # In an allocation, but in none of its steps: its batch script, or salloc's terminal.
 if [[ -n "${SLURM_JOB_ID:-}" && -z "${SLURM_STEP_ID:-}" && -z "${TORCHELASTIC_RUN_ID:-}" ]] && command -v srun >/dev/null; then
