@@ -71,7 +71,7 @@ def test_two_nodes_train_together_and_leave_one_set_of_files(agent, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_node_that_loses_the_other_goes_on_alone_to_the_end(agent, tmp_path):
+def test_a_node_that_loses_the_other_goes_on_alone_to_the_end(agent, free_port, tmp_path):
     """Only the agent is killed: its process of training must not go on without it."""
     words = (
         "total_steps=40",
@@ -85,7 +85,7 @@ def test_a_node_that_loses_the_other_goes_on_alone_to_the_end(agent, tmp_path):
     written = last.stat().st_mtime_ns if last.exists() else 0
     wait_for(lambda: last.exists() and last.stat().st_mtime_ns > written, "a checkpoint of both")
     # Who holds the rendezvous (the first to open its port) cannot be lost: scripts/daemon.sh mends that.
-    holder = holds_rendezvous(first.pid, second.pid)
+    holder = listens(free_port, (first.pid, second.pid))
     lost, kept = (second, first) if holder == first.pid else (first, second)
     os.kill(lost.pid, signal.SIGKILL)
     assert kept.wait(PATIENCE) == 0, log.read_text()[-3000:]
@@ -95,13 +95,12 @@ def test_a_node_that_loses_the_other_goes_on_alone_to_the_end(agent, tmp_path):
     assert "last.ckpt" in after.splitlines()[0] and "trained 40 steps" in after and "MEMBER: " in before
 
 
-def holds_rendezvous(*pids):
-    """Which of two agents listens on a port: the one that serves the store."""
+def listens(port, pids):
+    """Which of these processes listens on a port."""
     tables = [Path(f"/proc/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
     rows = [line.split() for table in tables for line in table]
-    listening = {row[9] for row in rows if row[3] == "0A"}  # the sockets' inodes
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            if link.is_symlink() and os.readlink(link).removeprefix("socket:[").rstrip("]") in listening:
-                return pid
-    raise AssertionError("no agent listens")
+    sockets = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+    [found] = [
+        pid for pid in pids if sockets & {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    ]
+    return found
