@@ -29,6 +29,9 @@ from retracker.checkpoint import (
 from retracker.configuration import compose_config, run_command
 from retracker.data.workers import end_with_parent
 from retracker.endings import exit_code, in_one_line, newest_sound, warn_of_shared_store
+from retracker.launch import DATE
+from retracker.launch.place import run_id, trainer_settings
+from retracker.launch.processes import recorded
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.models.layers.attention import choose_kernel
@@ -66,7 +69,8 @@ def train(cfg: DictConfig) -> pl.Trainer:
     keep_global_batch(trainer, cfg.global_batch, cfg.data.batch_size)
     save_config(cfg, trainer)
     try:
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        with recorded(Path(cfg.paths.output_dir), os.environ, trainer.global_rank):
+            trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     except Preempted:
         pass  # the callback that raised it says so: exit_code
     except (RuntimeError, MemoryError) as error:
@@ -186,14 +190,16 @@ def give_weights(net: nn.Module, cfg: DictConfig) -> None:
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[pl.Callback], logger: object) -> pl.Trainer:
-    """Lightning's trainer; ``precision: auto`` is bf16 where there is a GPU to compute with it, else fp32."""
+    """Lightning's trainer; ``precision: auto`` is bf16 where there is a GPU to compute with it, else fp32.
+
+    Under torchrun and SLURM there are as many devices and nodes as they say, whatever ``cfg`` says.
+    """
     precision = cfg.trainer.precision
     if precision == "auto":
         on_gpu = torch.cuda.is_available() and cfg.trainer.accelerator in ("auto", "gpu", "cuda")
         precision = "bf16-mixed" if on_gpu else "32-true"
-    trainer = instantiate(
-        cfg.trainer, _convert_="all", callbacks=callbacks, logger=logger, precision=precision
-    )
+    own = {"callbacks": callbacks, "logger": logger, "precision": precision}
+    trainer = instantiate(cfg.trainer, _convert_="all", **own, **trainer_settings(os.environ))
     speak_less(trainer)
     return trainer
 
@@ -213,14 +219,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(arguments: Sequence[str]) -> None:
     """Compose the configuration, train, and say where everything is."""
+    date = run_id(os.environ)
+    if date is not None:  # all that torchrun or SLURM start, and start again, write to the same place
+        os.environ[DATE] = date
     cfg = compose_config("train", arguments)
-    if cfg.resume == "auto" and "RETRACKER_DATE" not in os.environ:
+    if cfg.resume == "auto" and date is None:
         left = run_to_resume(cfg)
         if left is not None:
-            os.environ["RETRACKER_DATE"] = left.name
+            os.environ[DATE] = left.name
             cfg = compose_config("train", arguments)
     # The processes of other GPUs are children of this one: they write to the same place.
-    os.environ.setdefault("RETRACKER_DATE", cfg.paths.date)
+    os.environ.setdefault(DATE, cfg.paths.date)
     trainer = train(cfg)
     if trainer.is_global_zero:
         report(cfg, trainer)

@@ -79,6 +79,7 @@ TABLE = {
         {"pickle"},
     ),
     "training/history.py": Rule(set(), {"tensorboard"}),
+    "launch": Rule(set(), {"torch", "lightning_fabric", "pytorch_lightning"}, {"pickle"}),
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     "visualize/reliability.py": Rule(set(), {"matplotlib"}),

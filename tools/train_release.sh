@@ -39,7 +39,7 @@ FROM=()
 # The seed is the chunk's own: no chunk shows what another one did.
 SEED="$(( $(cksum <<< "$CHUNK" | cut -d' ' -f1) % 1000000 ))"
 "$PYTHON" -m retracker.train +experiment=tiny_release "paths.output_dir=$OUT/$CHUNK" "total_steps=$STEPS" \
-    "seed=$SEED" resume=auto "${FROM[@]}" "$@"
+    "seed=$SEED" resume=auto "${FROM[@]}" "$@" || [[ $? -eq 75 ]] # 75: told to stop, and saved
 "$PYTHON" - "$OUT/$CHUNK/checkpoints/last.ckpt" "$STEPS" <<'PY' || exit 0
 import sys
 
