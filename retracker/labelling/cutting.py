@@ -1,0 +1,140 @@
+"""A film cut into clips: never across a change of shot or a gap in time, never of nothing to see."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from retracker.media.sources import TimedFrame
+
+THUMBNAIL = (64, 48)  # px, width and height: enough to tell shots apart
+COLOURS = 4  # steps of each channel in a histogram
+OTHER_COLOURS = 0.25  # of the pixels, at least, that have no counterpart of their colour after a cut
+ALIKE = 0.6  # correlation of a frame's middle with its best place in the next: above it there was no cut
+MIDDLE = 0.5  # of a frame's sides
+BLANK = 6.0  # grey levels: a frame whose standard deviation is below this shows nothing
+MOVES = 12.0  # grey levels by which
+MOVED_SHARE = 0.005  # of the pixels must differ from the clip's first frame, or nothing moves
+LATE = 2.5  # usual times between two frames: more, and frames are missing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """How long clips are, and how far apart they begin."""
+
+    num_frames: int
+    stride: int  # frames from the start of a clip to the next one; below num_frames they overlap
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 2 or self.stride < 1:
+            raise ValueError(
+                f"clips: expected at least 2 frames and a stride of at least 1, "
+                f"got {self.num_frames} and {self.stride}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Some frames of a film that follow each other."""
+
+    first: int  # number of its first frame in the film
+    frames: tuple[Tensor, ...]  # (3, H, W) uint8
+    worth: str  # "", or why there is nothing to label: "blank", "static"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A frame with what it is compared by."""
+
+    number: int
+    time: float | None
+    frame: Tensor
+    thumbnail: np.ndarray
+
+
+def cut_film(
+    frames: Iterable[TimedFrame], cutting: Cutting, borders: frozenset[int], interval: float | None
+) -> Iterator[Clip]:
+    """The clips of a film, in order, holding no more frames than one clip has.
+
+    No clip goes over the frames in ``borders``: one may begin there. ``interval`` is the usual time (s)
+    between two frames, None if it is not known.
+    """
+    held: deque[_Seen] = deque()
+    pause = 0  # frames to pass over before the next clip
+    for number, (time, frame) in enumerate(frames):
+        now = _Seen(number, time, frame, thumbnail(frame))
+        last = held[-1] if held else None
+        if last is not None and (number in borders or _late(last, now, interval) or is_cut(last, now)):
+            held.clear()
+            pause = 0
+        if pause and number not in borders:
+            pause -= 1
+            continue
+        pause = 0
+        held.append(now)
+        if len(held) == cutting.num_frames:
+            yield Clip(first=held[0].number, frames=tuple(s.frame for s in held), worth=_worth(held))
+            pause = max(0, cutting.stride - cutting.num_frames)
+            for _ in range(min(cutting.stride, cutting.num_frames)):
+                held.popleft()
+
+
+def thumbnail(frame: UInt8[Tensor, "3 H W"]) -> UInt8[np.ndarray, "h w 3"]:
+    """A frame in small."""
+    pixels = np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
+    return cv2.resize(pixels, THUMBNAIL, interpolation=cv2.INTER_AREA)
+
+
+def is_cut(before: _Seen, after: _Seen) -> bool:
+    """Whether a new shot begins: other colours, and what was in the middle is nowhere to be found."""
+    return bool(
+        colour_change(before.thumbnail, after.thumbnail) > OTHER_COLOURS
+        and likeness(before.thumbnail, after.thumbnail) < ALIKE
+    )
+
+
+def colour_change(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> float:
+    """The share of pixels of one picture that have no counterpart of their colour in the other."""
+    places = np.array([1, COLOURS, COLOURS**2])
+    counts = [
+        np.bincount((x.astype(int) * COLOURS // 256 @ places).ravel(), minlength=COLOURS**3) for x in (a, b)
+    ]
+    return 1 - np.minimum(*counts).sum() / counts[0].sum()
+
+
+def likeness(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> float:
+    """Correlation of the middle of one picture with the place of the other where it fits best."""
+    height, width = a.shape[:2]
+    top, left = (round(side * (1 - MIDDLE) / 2) for side in (height, width))
+    middle = cv2.cvtColor(a, cv2.COLOR_RGB2GRAY)[top : height - top, left : width - left]
+    return float(cv2.matchTemplate(cv2.cvtColor(b, cv2.COLOR_RGB2GRAY), middle, cv2.TM_CCOEFF_NORMED).max())
+
+
+def stacked(clip: Clip) -> UInt8[Tensor, "T 3 H W"]:
+    """A clip's frames as one array."""
+    return torch.stack(clip.frames)
+
+
+def _late(before: _Seen, after: _Seen, interval: float | None) -> bool:
+    if interval is None or before.time is None or after.time is None:
+        return False
+    return after.time - before.time > LATE * interval
+
+
+def _worth(held: Iterable[_Seen]) -> str:
+    thumbnails = np.stack([s.thumbnail for s in held]).astype(np.float32)  # T h w 3
+    if _contrast(thumbnails).max() < BLANK:
+        return "blank"
+    grey = thumbnails.mean(-1)
+    moved = (np.abs(grey - grey[0]) > MOVES).mean((1, 2))
+    return "" if moved.max() >= MOVED_SHARE else "static"
+
+
+def _contrast(thumbnails: Float[np.ndarray, "T h w 3"]) -> Float[np.ndarray, " T"]:
+    return thumbnails.mean(-1).std((1, 2))
