@@ -1,11 +1,11 @@
 """Learn from unlabelled films: pseudo-labels that are checked, then fine-tuning on them.
 
-    python tools/self_train.py control                               # how good labels are where truth is known
-    python tools/self_train.py label FILMS... --out LABELS           # can be stopped, and goes on
-    retracker data check tracks_folder LABELS/train                  # look at them
-    python -m retracker.train +experiment=self_training labels=LABELS
-    python tools/self_train.py compare LABELS --ckpt tiny,runs/best.ckpt
-    python tools/self_train.py run FILMS... --out DIR --steps 2000   # all of it
+python tools/self_train.py control                               # how good labels are where truth is known
+python tools/self_train.py label FILMS... --out LABELS           # can be stopped, and goes on
+retracker data check tracks_folder LABELS/train                  # look at them
+python -m retracker.train +experiment=self_training labels=LABELS
+python tools/self_train.py compare LABELS --ckpt tiny,runs/best.ckpt
+python tools/self_train.py run FILMS... --out DIR --steps 2000   # all of it
 """
 
 import argparse

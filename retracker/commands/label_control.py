@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from retracker.commands.labelling import agreement_of, checks_of
+from retracker.commands.labelling import TEACHERS, agreement_of, checks_of
 from retracker.commands.shell import check_positive, progress_bar
 from retracker.commands.teachers import teachers_of
 from retracker.data.datasets.synthetic import Synthetic
@@ -29,7 +29,7 @@ NEAR = 4.0  # px at 256 scale: closer than this a label counts as right
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
     """Which clips, beside what ``label`` takes of teachers and rules."""
-    parser.add_argument("--teachers", default="tiny,lucas_kanade")
+    parser.add_argument("--teachers", default=TEACHERS)
     parser.add_argument("--groups", default="medium,hard")
     parser.add_argument("--clips", type=int, default=4, help="of each group")
     parser.add_argument("--points", type=int, default=128)
@@ -61,7 +61,7 @@ def control(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, floa
 def _clip(sample: VideoSample, teachers: list, arguments: argparse.Namespace) -> dict[str, Tensor]:
     """Tallies of one clip, by filter."""
     queries = torch.cat([sample.queries.frame[:, None].float(), sample.queries.xy], dim=-1)
-    scale, rule = scale_256(sample.video), agreement_of(arguments)
+    scale, rule = scale_256(sample.video), agreement_of(arguments, len(teachers))
     own = torch.arange(len(sample.video))[:, None] == sample.queries.frame
     told = {t.name: testify(t.method, sample.video, queries, checks_of(arguments)) for t in teachers}
     tallies = {}
@@ -83,7 +83,7 @@ def _labels(testimonies: list[Testimony], rule, quorum: int, scale: float) -> La
 
 
 def tally(sample: VideoSample, tracks: Tensor, said: Tensor) -> Tensor:
-    """How many labels there are, are really visible, lie within each distance; and how many there could be."""
+    """How many labels there are, are really visible, lie within each distance; how many there could be."""
     distance = (tracks - sample.tracks).norm(dim=-1) / scale_256(sample.video)
     close = [(said & sample.visible & (distance < px)).sum() for px in WITHIN]
     later = torch.arange(len(sample.video))[:, None] != sample.queries.frame
@@ -96,7 +96,11 @@ def scores_of(total: Tensor) -> dict[str, float]:
     """Percent."""
     said, true, *close, possible = total.tolist()
     shares = {f"<{px:g} px": 100 * n / max(said, 1) for px, n in zip(WITHIN, close, strict=True)}
-    return {"labels": said, "yield": 100 * said / max(possible, 1), "right kind": 100 * true / max(said, 1)} | shares
+    return {
+        "labels": said,
+        "yield": 100 * said / max(possible, 1),
+        "right kind": 100 * true / max(said, 1),
+    } | shares
 
 
 def _table(group: str, rows: Mapping[str, Mapping[str, float]]) -> Table:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from retracker.commands.shell import check_folder, complain, progress_bar, say
-from retracker.commands.teachers import teachers_of, told
+from retracker.commands.teachers import teacher_names, teachers_of, told
 from retracker.labelling.agreement import FATES, Agreement
 from retracker.labelling.cutting import Cutting
 from retracker.labelling.folder import PARTS, Film, LabelFolder, as_film
@@ -21,6 +21,7 @@ from retracker.labelling.testimony import Checks
 from retracker.media.sources import pictures_in, videos_in
 
 PROGRAM = "self_train label"
+TEACHERS = "tiny,tiny@384,lucas_kanade"
 WHY = {
     "kept": "labelled",
     "unseen": "no teacher sees the point",
@@ -33,15 +34,21 @@ WHY = {
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
     """What ``label`` and ``run`` take."""
-    parser.add_argument("videos", nargs="+", help="films, folders of frames, or folders of those, at any depth")
-    parser.add_argument("--teachers", default="tiny,lucas_kanade", help="tiny,tiny@384,x.ckpt,cotracker3_offline")
+    parser.add_argument(
+        "videos", nargs="+", help="films, folders of frames, or folders of those, at any depth"
+    )
+    parser.add_argument(
+        "--teachers", default=TEACHERS, help="packaged names, paths, peers; @px: working size"
+    )
     parser.add_argument("--frames", type=int, default=24, help="of a clip, at the film's full rate")
     parser.add_argument("--stride", type=int, help="frames between starts of clips (default: no overlap)")
     parser.add_argument("--clips", type=int, metavar="N", help="of each film and part, spread evenly")
     parser.add_argument("--points", type=int, default=256, help="asked for in each clip")
     parser.add_argument("--size", type=int, default=384, help="clips are stored with about N x N px")
     parser.add_argument("--max-size", type=int, default=1280, help="px: longer side of what teachers see")
-    parser.add_argument("--held-out", type=float, default=0.1, help="share at each film's end, to validate on")
+    parser.add_argument(
+        "--held-out", type=float, default=0.1, help="share at each film's end, to validate on"
+    )
     add_rule_arguments(parser)
     parser.add_argument("--part", default="1/1", help="this process's share of the films, such as 3/16")
     parser.add_argument("--seed", type=int, default=0)
@@ -52,9 +59,13 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
 def add_rule_arguments(parser: argparse.ArgumentParser) -> None:
     """When a teacher is believed."""
     parser.add_argument("--cycle", type=float, default=2.0, help="px at 256 scale, of the way back")
-    parser.add_argument("--agree", type=float, default=2.0, help="px at 256 scale, from the median of teachers")
+    parser.add_argument(
+        "--agree", type=float, default=1.0, help="px at 256 scale, from the median of teachers"
+    )
     parser.add_argument("--confidence", type=float, default=0.5, help="of teachers that give one")
-    parser.add_argument("--quorum", type=int, default=1, help="teachers that must confirm a place")
+    parser.add_argument(
+        "--quorum", type=int, help="teachers that must confirm a place (default: more than half)"
+    )
     parser.add_argument("--least-frames", type=int, default=6, help="that a point must be confirmed in")
 
 
@@ -92,7 +103,7 @@ def recipe_of(arguments: argparse.Namespace) -> Recipe:
         least_points=max(1, arguments.points // 16),
         held_out=arguments.held_out,
         checks=checks_of(arguments),
-        agreement=agreement_of(arguments),
+        agreement=agreement_of(arguments, len(teacher_names(arguments.teachers))),
         seed=arguments.seed,
     )
 
@@ -101,9 +112,11 @@ def checks_of(arguments: argparse.Namespace) -> Checks:
     return Checks(cycle_px=arguments.cycle, confidence=arguments.confidence, attempts=3)
 
 
-def agreement_of(arguments: argparse.Namespace) -> Agreement:
+def agreement_of(arguments: argparse.Namespace, num_teachers: int) -> Agreement:
     return Agreement(
-        agree_px=arguments.agree, quorum=arguments.quorum, least_frames=arguments.least_frames
+        agree_px=arguments.agree,
+        quorum=arguments.quorum or num_teachers // 2 + 1,
+        least_frames=arguments.least_frames,
     )
 
 

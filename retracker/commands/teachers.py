@@ -24,10 +24,15 @@ def teachers_of(words: str, device: str) -> list[Contestant]:
 
     Raises ValueError or OSError, in one sentence, for one that there is not or that cannot be loaded.
     """
+    return [_teacher(name, device) for name in teacher_names(words)]
+
+
+def teacher_names(words: str) -> list[str]:
+    """The different names of a list. Raises ValueError if there is none."""
     names = list(dict.fromkeys(word.strip() for word in words.split(",") if word.strip()))
     if not names:
         raise ValueError("--teachers: expected at least one, such as tiny,lucas_kanade")
-    return [_teacher(name, device) for name in names]
+    return names
 
 
 def known_peers() -> list[str]:
@@ -79,5 +84,3 @@ class NetTeacher:
 def told(teachers: Sequence[Contestant]) -> dict[str, object]:
     """What labels depend on of their teachers, for the record."""
     return {teacher.name: dict(teacher.settings) for teacher in teachers}
-
-

@@ -1,10 +1,10 @@
 """The folder that labels are written to: what ``tracks_folder`` reads, and a record of what was done.
 
-    <labels>/settings.json                     what all labels were made with
-    <labels>/train/<film>/000120.mp4 .npz      a clip of the film from frame 120 on, and its labels
-    <labels>/train/<film>/000120.json          what came of that clip, also where nothing was kept
-    <labels>/held_out/<film>/...               the same, of the end of each film
-    <labels>/films/<film>.json                 the film is done
+<labels>/settings.json                     what all labels were made with
+<labels>/train/<film>/000120.mp4 .npz      a clip of the film from frame 120 on, and its labels
+<labels>/train/<film>/000120.json          what came of that clip, also where nothing was kept
+<labels>/held_out/<film>/...               the same, of the end of each film
+<labels>/films/<film>.json                 the film is done
 """
 
 import hashlib

@@ -61,11 +61,10 @@ class Labeller:
         source, recipe = as_source(film.path), self.recipe
         total = source.declared() if film.path.is_dir() else count_frames(film.path) or None
         border = None if total is None else round((1 - recipe.held_out) * total)
-        interval = None if not source.fps else 1 / source.fps
         borders = frozenset() if border is None else frozenset({border})
         frames = map(partial(_shrunk, most=recipe.max_size), source.timed())
         taken = {part: 0 for part in PARTS}
-        for clip in cut_film(frames, recipe.cutting, borders, interval):
+        for clip in cut_film(frames, recipe.cutting, borders):
             part = PARTS[border is not None and clip.first >= border]
             spacing = self._spacing(total, border, part)
             due = taken[part] * spacing <= clip.first - (border if part == PARTS[1] else 0)
@@ -90,7 +89,9 @@ class Labeller:
         if clip.worth:
             return record | {"outcome": clip.worth}
         video = stacked(clip)
-        labels, told = self.labels_of(video, np.random.default_rng((self.recipe.seed, film.number, clip.first)))
+        labels, told = self.labels_of(
+            video, np.random.default_rng((self.recipe.seed, film.number, clip.first))
+        )
         record |= told
         if labels.tracks.shape[1] < self.recipe.least_points:
             return record | {"outcome": "too few points"}
@@ -101,7 +102,7 @@ class Labeller:
     def labels_of(
         self, video: UInt8[Tensor, "T 3 H W"], rng: np.random.Generator
     ) -> tuple[Labels, dict[str, object]]:
-        """Choose points of a clip and label them; also how many were asked for, kept, and why the others fell.
+        """Choose points of a clip and label them; also how many were asked for and kept, and why others fell.
 
         Points that are never located are left out.
         """

@@ -37,7 +37,7 @@ def choose_queries(
 def points_of(
     video: UInt8[Tensor, "T 3 H W"], t: int, count: int, rng: np.random.Generator
 ) -> Float[Tensor, "N 2"]:
-    """Up to ``count`` points of a frame: corners, moving ones and spread ones, each where there is texture."""
+    """Up to ``count`` points of a frame: corners, moving ones and spread ones, all where there is texture."""
     frame = video[t]
     textured = texture(frame) > LEAST_TEXTURE
     num_corners, num_moving = round(CORNERS * count), round(MOVING * count)

@@ -79,7 +79,7 @@ def _one_way(teacher: Teacher, video: Tensor, queries: Tensor, checks: Checks) -
             break
         there = Tracked(tracks=found.tracks, visible=seen, confidence=found.confidence)
         there = there.map(lambda x, asked=asked: x[:, asked])
-        back = _way_back(teacher, video, there, turn[asked])
+        back = _way_back(teacher, video, there, (birth[asked], turn[asked]))
         home = back.tracks[birth[asked], torch.arange(len(asked))]
         missed = (home - queries[asked, 1:]).norm(dim=-1)
         came_home = (missed <= tolerance) & back.visible[birth[asked], torch.arange(len(asked))]
@@ -93,11 +93,21 @@ def _one_way(teacher: Teacher, video: Tensor, queries: Tensor, checks: Checks) -
     return Testimony(tracks=found.tracks, seen=seen, verified=verified, hidden=hidden)
 
 
-def _way_back(teacher: Teacher, video: Tensor, there: Tracked, turn: Int[Tensor, " N"]) -> Tracked:
-    """A fresh run from where each point was found in its own last frame, backward to frame 0."""
-    start = there.tracks[turn, torch.arange(len(turn))]
-    queries = torch.cat([turn[:, None].to(start), start], dim=-1)
-    return teacher(video.flip(0), _mirrored(queries, len(video))).map(lambda x: x.flip(0))
+def _way_back(teacher: Teacher, video: Tensor, there: Tracked, ends: tuple[Tensor, Tensor]) -> Tracked:
+    """A fresh run backward, from where each point was found in its last frame to its first: (first, last)."""
+    first, last = ends
+    sooner, later = int(first.min()), int(last.max()) + 1  # other frames need not be looked at
+    start = there.tracks[last, torch.arange(len(last))]
+    queries = torch.cat([(last - sooner)[:, None].to(start), start], dim=-1)
+    part = video[sooner:later].flip(0)
+    found = teacher(part, _mirrored(queries, len(part))).map(lambda x: x.flip(0))
+
+    def padded(x: Tensor) -> Tensor:
+        return torch.cat(
+            [x.new_zeros(sooner, *x.shape[1:]), x, x.new_zeros(len(video) - later, *x.shape[1:])]
+        )
+
+    return found.map(padded)
 
 
 def _mirrored(queries: Float[Tensor, "N 3"], num_frames: int) -> Float[Tensor, "N 3"]:
