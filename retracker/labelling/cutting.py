@@ -96,7 +96,7 @@ def is_cut(before: _Seen, after: _Seen) -> bool:
     """Whether a new shot begins: other colours, and what was in the middle is nowhere to be found."""
     alike = likeness(before.thumbnail, after.thumbnail)
     change = colour_change(before.thumbnail, after.thumbnail) + 1 - alike
-    return alike < ALIKE and change > CHANGE
+    return bool(alike < ALIKE and change > CHANGE)
 
 
 def colour_change(a: UInt8[np.ndarray, "h w 3"], b: UInt8[np.ndarray, "h w 3"]) -> float:

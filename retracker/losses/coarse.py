@@ -13,7 +13,7 @@ def coarse_focal(
     prediction: Prediction, truth: VideoSample, gamma: float, negative_weight: float
 ) -> Float[Tensor, ""]:
     """Focal loss over cells and dustbin; points in a cell and points in the dustbin are averaged apart."""
-    counted = supervised(prediction)
+    known = supervised(prediction) & truth.labelled
     inside = over_frames(prediction, lambda frame, t: cell_index(frame.grid, truth.tracks[:, t])[1])
     values = over_frames(
         prediction,
@@ -21,9 +21,8 @@ def coarse_focal(
             frame.cells, target_class(frame.grid, truth.tracks[:, t], truth.visible[:, t]), gamma
         ),
     )
-    # Pseudo-labels may know where a point is seen without being believed on when it is not.
-    positive = clip_mean(values, counted & truth.visible & truth.located & inside)
-    return positive + negative_weight * clip_mean(values, counted & truth.labelled & ~truth.visible)
+    positive = clip_mean(values, known & truth.visible & truth.located & inside)
+    return positive + negative_weight * clip_mean(values, known & ~truth.visible)
 
 
 def target_class(grid: Grid, xy: Float[Tensor, "*B 2"], visible: Bool[Tensor, "*B"]) -> Int[Tensor, "*B"]:

@@ -1,31 +1,27 @@
-"""Films that trackers have labelled (``tools/self_train.py``): places are known, hiding rather not.
+"""Films that trackers have labelled (``tools/self_train.py``), in the files of ``tracks_folder``.
 
-The files are those of ``tracks_folder``. A teacher that is sure of a place says little about when a point is
-hidden: what is labelled is nearly always visible, and a student would learn to see everything, everywhere.
+A teacher that is sure of a place says little about when a point is hidden: of places labelled "hidden" in
+rendered clips a fifth was visible.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from retracker.data.cache import DiskCache
 from retracker.data.datasets.tracks_folder import TracksFolder
 from retracker.types import VideoSample
 
+NAME = "pseudo_labels"  # of its clips: losses know by it that labels are not exact
+
 
 class PseudoLabels(TracksFolder):
-    """Clips with pseudo-labels; unless ``visibility`` is on, nothing is learnt of visibility and confidence.
+    """Clips with pseudo-labels; unless ``hidden``, nothing is known of places where no point is seen."""
 
-    As CoTracker3 (Karaev et al., 2024, section 3.4) does it: those are learnt where the truth is exact.
-    """
-
-    def __init__(self, root: str, *, visibility: bool, cache: DiskCache | None = None) -> None:
+    def __init__(self, root: str, *, hidden: bool, cache: DiskCache | None = None) -> None:
         super().__init__(root, cache)
-        self.visibility = visibility
+        self.hidden = hidden
 
     def read(self, index: int, frames: Sequence[int]) -> VideoSample:
         sample = super().read(index, frames)
-        if self.visibility:
-            return sample
-        return replace(sample, labelled=torch.zeros_like(sample.labelled))
+        labelled = sample.labelled if self.hidden else sample.labelled & sample.visible
+        return replace(sample, labelled=labelled, name=f"{NAME}/{self.clips[index][0]}")
