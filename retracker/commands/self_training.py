@@ -25,12 +25,13 @@ from retracker.media.files import replacing
 from retracker.types import VideoSample
 
 WITHIN = (1.0, 2.0, 4.0)  # px at 256 scale
+MOST_CLIPS = 32
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("labels", type=Path, help="what label wrote")
     parser.add_argument("--trackers", default="lucas_kanade,tiny", help="as --teachers of label")
-    parser.add_argument("--clips", type=int, default=32, help="held-out clips, spread evenly")
+    parser.add_argument("--clips", type=int, default=MOST_CLIPS, help="held-out clips, spread evenly")
     parser.add_argument("--grid", type=int, default=16, help="points a side")
     parser.add_argument("--json", type=Path, help="also write the numbers there")
     parser.add_argument("--device", default="auto")
@@ -42,6 +43,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of labels, training and results")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--ckpt", default="tiny", help="the weights to start from")
+    parser.add_argument("--grid", type=int, default=16, help="points a side that are followed there and back")
 
 
 def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -71,10 +73,12 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     if not validated:
         say("nothing was held out, so there is nothing to compare on")
         return
-    wish = argparse.Namespace(
-        labels=labels, trackers=f"lucas_kanade,{arguments.ckpt},{last}", clips=32, grid=16
-    )
-    wish.json, wish.device, wish.threads = arguments.out / "results.json", arguments.device, arguments.threads
+    wish = argparse.Namespace(labels=labels, clips=MOST_CLIPS, grid=arguments.grid)
+    wish.trackers, wish.json = f"lucas_kanade,{arguments.ckpt},{last}", arguments.out / "results.json"
+    wish.device, wish.threads = arguments.device, arguments.threads
+    if wish.json.exists() and wish.json.stat().st_mtime_ns > last.stat().st_mtime_ns:
+        say(f"compared already: {wish.json}")
+        return
     compare(wish)
 
 
