@@ -14,7 +14,7 @@ SPARE = 3  # times as many corners are found as are taken: the strongest alone w
 BIRTHS = (0.0, 0.33, 0.67)  # where in a clip points are asked for, as shares of it
 SPREAD = 0.1  # of the clip: how far a birth frame is moved by chance
 BLOCK_PX, LEAST_TEXTURE = 5, 2e-3  # of the structure tensor; of the frame's largest smaller eigenvalue
-FLOW_PX = 192  # side of the frames between which motion is looked for
+FLOW_PX = 320  # side of the frames between which motion is looked for
 APART = 2  # frames between them
 
 
@@ -45,7 +45,8 @@ def points_of(
         return torch.zeros(0, 2)
     corners = corner_points(frame, SPARE * max(1, num_corners))
     corners = corners[torch.from_numpy(rng.permutation(len(corners))[:num_corners])]
-    moving = _drawn(textured * own_motion(video, t), num_moving, rng)
+    # Squared: a little noise over a large background must not outweigh somebody who walks there.
+    moving = _drawn(textured * own_motion(video, t) ** 2, num_moving, rng)
     spread = _spread(textured, count - len(corners) - len(moving), rng)
     return torch.cat([corners, moving, spread])
 
