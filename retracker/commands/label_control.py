@@ -7,24 +7,25 @@ what was dropped would have been right.
 
 import argparse
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from retracker.benchmarks.protocol import Contestant
 from retracker.commands.labelling import TEACHERS, agreement_of, checks_of
 from retracker.commands.shell import check_positive, progress_bar
 from retracker.commands.teachers import teachers_of
 from retracker.data.datasets.synthetic import Synthetic
-from retracker.labelling.agreement import Labels, agree
-from retracker.labelling.testimony import Testimony, scale_256, testify
+from retracker.labelling.agreement import agree
+from retracker.labelling.testimony import scale_256, testify
 from retracker.types import VideoSample
 
 SEED = 27182818  # far from any training run's, and from what thresholds are fitted on
 WITHIN = (1.0, 2.0, 4.0, 8.0)  # px at 256 scale
-NEAR = 4.0  # px at 256 scale: closer than this a label counts as right
 
 
 def add_control_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +59,9 @@ def control(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, floa
     return found
 
 
-def _clip(sample: VideoSample, teachers: list, arguments: argparse.Namespace) -> dict[str, Tensor]:
+def _clip(
+    sample: VideoSample, teachers: Sequence[Contestant], arguments: argparse.Namespace
+) -> dict[str, Tensor]:
     """Tallies of one clip, by filter."""
     queries = torch.cat([sample.queries.frame[:, None].float(), sample.queries.xy], dim=-1)
     scale, rule = scale_256(sample.video), agreement_of(arguments, len(teachers))
@@ -69,17 +72,13 @@ def _clip(sample: VideoSample, teachers: list, arguments: argparse.Namespace) ->
         for filtered, mask in (("seen", testimony.seen), ("and back", testimony.verified)):
             tallies[f"{name}: {filtered}"] = tally(sample, testimony.tracks, mask & ~own)
     for quorum in range(1, len(teachers) + 1):
-        labels = _labels(list(told.values()), rule, quorum, scale)
+        labels, _ = agree(list(told.values()), replace(rule, quorum=quorum), scale)
         tallies[f"quorum {quorum}"] = tally(sample, labels.tracks, labels.located & ~own)
         hidden = labels.labelled & ~labels.visible
         tallies[f"quorum {quorum}: hidden"] = torch.tensor(
             [hidden.sum(), (hidden & ~sample.visible).sum(), *[0] * len(WITHIN), (~sample.visible).sum()]
         ).double()
     return tallies
-
-
-def _labels(testimonies: list[Testimony], rule, quorum: int, scale: float) -> Labels:
-    return agree(testimonies, type(rule)(**{**vars(rule), "quorum": quorum}), scale)[0]
 
 
 def tally(sample: VideoSample, tracks: Tensor, said: Tensor) -> Tensor:

@@ -132,10 +132,13 @@ def films_in(given: Sequence[str]) -> list[Film]:
 def _below(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    if pictures_in(path):
+    films, frames = videos_in(path), pictures_in(path)
+    if films and frames:
+        raise ValueError(f"{path}: holds films and pictures; name the films, or a folder of frames alone")
+    if frames:
         return [path]
     folders = sorted(each for each in path.iterdir() if each.is_dir() and each.name[0] != ".")
-    return [*videos_in(path), *(film for folder in folders for film in _below(folder))]
+    return [*films, *(film for folder in folders for film in _below(folder))]
 
 
 def share_of(films: list[Film], part: str) -> list[Film]:

@@ -101,7 +101,7 @@ class LabelFolder:
         clip: tuple[UInt8[Tensor, "T 3 H W"], float | None],  # frames, and how many of them are a second
         labels: Labels,
     ) -> None:
-        """Write a clip, then its labels, then nothing may be lost of them: both appear whole."""
+        """Write a clip, and when it is there its labels, without which it counts for nothing."""
         path = self._clip(film, part, first)
         frames, fps = clip
         write_video(path.with_suffix(".mp4"), frames, fps or FPS)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from retracker.media.image import write_image
 from tests.labelling.toys import film, pan
 
 TOOL = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "tools" / "self_train.py")))
@@ -98,6 +99,12 @@ def test_nothing_to_label_is_told(tmp_path, capsys):
     assert "holds no film" in capsys.readouterr().err
     assert TOOL.main(["label", str(tmp_path / "gone"), "--out", str(tmp_path / "out"), *SMALL]) == 2
     assert "no such file" in capsys.readouterr().err
+
+
+def test_a_folder_of_films_and_pictures_is_ambiguous(tmp_path, films, capsys):
+    write_image(films / "poster.png", pan(1)[0])
+    assert TOOL.main(["label", str(films), "--out", str(tmp_path / "out"), *SMALL]) == 2
+    assert "holds films and pictures" in capsys.readouterr().err
 
 
 def test_labels_are_measured_against_the_truth_of_rendered_clips(capsys):
