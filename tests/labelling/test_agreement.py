@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retracker.labelling.agreement import Agreement, agree, enclosed
-from retracker.labelling.testimony import Testimony
+from retracker.labelling.testimony import Testimony as Heard
 
 RULE = Agreement(agree_px=1.0, quorum=2, least_frames=2)
 
@@ -18,7 +18,7 @@ def said(x, verified=None, hidden=None):
         return default if frames is None else torch.tensor([[t in frames] for t in range(len(x))])
 
     verified = mask(verified, everywhere)
-    return Testimony(tracks=tracks, seen=everywhere, verified=verified, hidden=mask(hidden, ~everywhere))
+    return Heard(tracks=tracks, seen=everywhere, verified=verified, hidden=mask(hidden, ~everywhere))
 
 
 def test_a_place_is_the_mean_of_those_near_the_median():
