@@ -55,7 +55,7 @@ def control(arguments: argparse.Namespace) -> dict[str, dict[str, dict[str, floa
                     tallies[name].append(tally)
                 progress()
         found[group] = {name: scores_of(torch.stack(parts).sum(0)) for name, parts in tallies.items()}
-        Console().print(_table(group, found[group]))
+        Console(width=110).print(_table(group, found[group]))
     return found
 
 

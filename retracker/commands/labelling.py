@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.console import Console
@@ -22,14 +23,16 @@ from retracker.media.sources import pictures_in, videos_in
 
 PROGRAM = "self_train label"
 TEACHERS = "tiny,tiny@384,lucas_kanade"
-WHY = {
-    "kept": "labelled",
-    "unseen": "no teacher sees the point",
-    "no way back": "tracked back, it does not return",
-    "too few": "too few teachers confirm it",
-    "disputed": "teachers disagree",
-    "short": "the point is confirmed in too few frames",
-}
+WHY = MappingProxyType(
+    {
+        "kept": "labelled",
+        "unseen": "no teacher sees the point",
+        "no way back": "tracked back, it does not return",
+        "too few": "too few teachers confirm it",
+        "disputed": "teachers disagree",
+        "short": "the point is confirmed in too few frames",
+    }
+)
 
 
 def add_label_arguments(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +154,7 @@ def share_of(films: list[Film], part: str) -> list[Film]:
 
 def report(folder: LabelFolder, num_films: int, damaged: Sequence[Film]) -> None:
     """Say what there is now, of this run and those before it."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(width=110, highlight=False)
     broken = f", {len(damaged)} damaged: {', '.join(f.path.name for f in damaged)}" if damaged else ""
     say(f"{num_films} films, {len(folder.films())} done to their end in all{broken}")
     table = Table("part", "clips", "kept", *("static", "blank", "too few points"), "points", "kept points")

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from rich.console import Console
@@ -26,6 +27,16 @@ from retracker.types import VideoSample
 
 WITHIN = (1.0, 2.0, 4.0)  # px at 256 scale
 MOST_CLIPS = 32
+WIDTH = 110  # characters
+SHOWN = MappingProxyType(
+    {  # of the numbers, and how they are headed
+        "survived %": "survive %",
+        "of textured %": "textured %",
+        "cycle error px": "error px",
+        "moved px": "moved px",
+        **{f"<{px:g} px of label %": f"<{px:g} px %" for px in WITHIN},
+    }
+)
 
 
 def add_compare_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +109,7 @@ def compare(arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
                 found[tracker.name].append(measure(tracker, sample, arguments.grid))
                 progress()
     means = {name: _means(scores) for name, scores in found.items()}
-    Console(soft_wrap=True).print(_table(means, len(chosen)))
+    Console(width=WIDTH).print(_table(means, len(chosen)))
     if arguments.json is not None:
         check_folder("--json", arguments.json.parent)
         with replacing(arguments.json) as partial:
@@ -131,13 +142,9 @@ def _means(clips: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _table(rows: Mapping[str, Mapping[str, float]], count: int) -> Table:
-    table = Table("tracker", *next(iter(rows.values())), title=f"{count} held-out clips")
+    table = Table(
+        "tracker", *SHOWN.values(), title=f"{count} held-out clips: forth and back, and from labels"
+    )
     for name, scores in rows.items():
-        table.add_row(
-            name,
-            *[
-                f"{value:.2f}" if "px" in key and "%" not in key else f"{value:.1f}"
-                for key, value in scores.items()
-            ],
-        )
+        table.add_row(name, *[f"{scores[key]:.{1 if '%' in key else 2}f}" for key in SHOWN])
     return table
