@@ -44,8 +44,10 @@ def add_label_arguments(parser: argparse.ArgumentParser) -> None:
         "--teachers", default=TEACHERS, help="packaged names, paths, peers; @px: working size"
     )
     parser.add_argument("--frames", type=int, default=24, help="of a clip, at the film's full rate")
-    parser.add_argument("--stride", type=int, help="frames between starts of clips (default: no overlap)")
-    parser.add_argument("--clips", type=int, metavar="N", help="of each film and part, spread evenly")
+    parser.add_argument("--stride", type=int, help="frames between starts of clips; None: no overlap")
+    parser.add_argument(
+        "--clips", type=int, metavar="N", help="of each film and part, spread evenly; None: all"
+    )
     parser.add_argument("--points", type=int, default=256, help="asked for in each clip")
     parser.add_argument("--size", type=int, default=384, help="clips are stored with about N x N px")
     parser.add_argument("--max-size", type=int, default=1280, help="px: longer side of what teachers see")
@@ -66,9 +68,7 @@ def add_rule_arguments(parser: argparse.ArgumentParser) -> None:
         "--agree", type=float, default=1.0, help="px at 256 scale, from the median of teachers"
     )
     parser.add_argument("--confidence", type=float, default=0.5, help="of teachers that give one")
-    parser.add_argument(
-        "--quorum", type=int, help="teachers that must confirm a place (default: more than half)"
-    )
+    parser.add_argument("--quorum", type=int, help="that must confirm a place; None: more than half")
     parser.add_argument("--least-frames", type=int, default=6, help="that a point must be confirmed in")
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from retracker import checkpoint
@@ -14,8 +14,10 @@ from retracker.commands.provenance import file_digest
 from retracker.commands.shell import load_model
 from retracker.configuration import config_dir
 from retracker.inference.clip import track
+from retracker.media.files import existing_file
 
 OURS = "retracker"  # of configs/tracker: named here by its checkpoint
+YAML = ".yaml"  # a file such as those of configs/tracker, with settings of its own
 AT = "@"  # tiny@384: the same net at that working size
 
 
@@ -41,8 +43,9 @@ def known_peers() -> list[str]:
 
 
 def _teacher(name: str, device: str) -> Contestant:
-    if name in known_peers():
-        return contestant_of(_node(name, device))
+    peer = Path(name) if name.endswith(YAML) else config_dir() / "tracker" / f"{name}{YAML}"
+    if name in known_peers() or name.endswith(YAML):
+        return _peer(peer, device)
     ckpt, at, size = name.rpartition(AT)
     ckpt = ckpt if at and size.isdecimal() else name
     image_size = int(size) if ckpt != name else None
@@ -55,14 +58,19 @@ def _teacher(name: str, device: str) -> Contestant:
     return Contestant(name=_short(name), method=method, settings=settings)
 
 
-def _node(name: str, device: str) -> DictConfig:
-    """The yaml of a peer. All queries are asked for together: one by one is TAP-Vid's rule, not ours here."""
-    node: Any = OmegaConf.load(config_dir() / "tracker" / f"{name}.yaml")
-    cfg = OmegaConf.create({"device": device, "tracker": node})
+def _peer(path: Path, device: str) -> Contestant:
+    """What a yaml describes. All queries are asked for together: one by one is TAP-Vid's rule, not ours."""
+    cfg = OmegaConf.create({"device": device})
+    cfg.tracker = OmegaConf.load(existing_file(path))
     if OmegaConf.select(cfg, "tracker.method.settings.single_point") is not None:
         cfg.tracker.method.settings.single_point = False
     OmegaConf.resolve(cfg)
-    return cfg.tracker
+    try:
+        return contestant_of(cfg.tracker)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, ValueError | OSError):
+            raise error.__cause__ from None
+        raise
 
 
 def _short(name: str) -> str:

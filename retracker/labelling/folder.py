@@ -73,8 +73,8 @@ class LabelFolder:
         for key in {**settings, **there}:
             if there.get(key) != settings.get(key):
                 raise ValueError(
-                    f"{root}: holds labels made with {key}={there.get(key)}, not {settings.get(key)}: "
-                    "name another folder, or the same settings"
+                    f"{root}: holds labels made with {key}={_brief(there.get(key))}, "
+                    f"not {_brief(settings.get(key))}: name another folder, or the same settings"
                 )
 
     def is_done(self, film: Film) -> bool:
@@ -135,6 +135,14 @@ def read_json(path: Path) -> dict:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: is damaged ({error}); remove it, and label again") from error
+
+
+def _brief(setting: object) -> str:
+    """A setting, short enough for a sentence; of many parts their names and a digest."""
+    if not isinstance(setting, Mapping):
+        return str(setting)
+    digest = hashlib.sha256(json.dumps(setting, sort_keys=True).encode()).hexdigest()[:6]
+    return f"{','.join(setting)} ({digest})"
 
 
 def _write_json(path: Path, record: Mapping[str, object]) -> None:
