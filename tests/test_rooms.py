@@ -73,6 +73,12 @@ TABLE = {
     "inference/corners.py": Rule(set(), {"torch", "jaxtyping", "numpy", "cv2"}),
     "inference/exported.py": Rule(set(), {"numpy", "onnxruntime"}),
     "inference/verification.py": Rule({"types"}, {"torch", "jaxtyping", "numpy", "cv2"}),
+    # It is given trackers as callables, as benchmarks are.
+    "labelling": Rule(
+        {"types", "geometry", "media", "data", "benchmarks", "inference"},
+        TENSORS | {"numpy", "cv2"},
+        {"logging", "pickle"},
+    ),
     "training": Rule(
         {"types", "models", "losses", "metrics", "visualize", "checkpoint"},
         TENSORS | {"numpy", "pytorch_lightning", "rich"},

@@ -18,11 +18,9 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import skimage
 import torch
@@ -32,6 +30,7 @@ from rich.table import Table
 from torch import Tensor
 
 from retracker.benchmarks.baselines import LucasKanadeSettings, lucas_kanade, stay
+from retracker.benchmarks.cycle import Cycle, cycle
 from retracker.benchmarks.protocol import Tracked
 from retracker.checkpoint import load
 from retracker.configuration import config_dir, run_command
@@ -44,9 +43,7 @@ from retracker.media.video import read_frames
 from retracker.visualize.canvas import beside, to_array, to_image
 from retracker.visualize.tracks import draw_tracks
 
-NEAR = 8.0  # px of the clip: closer to the start than this, a point has come back
 RASTER = (256, 256)
-BLOCK_PX, LEAST_TEXTURE = 5, 0.01  # whose structure tensor; of the frame's largest smaller eigenvalue
 THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px of the raster
 SHOWN = 4  # frames of a clip that are drawn
 GAP_PX = 6
@@ -55,28 +52,6 @@ Tracker = Callable[[Tensor, Tensor], Tracked]  # of a video and queries (N, 3) =
 Truth = Callable[
     [Tensor], tuple[Tensor, Tensor]
 ]  # of points (N, 2): where they are, and whether that is known
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """What became of the points of one clip."""
-
-    there: Tracked
-    error: Tensor  # N, px between the start and where the way back ends
-    kept: Tensor  # N, called visible in the last frame, and in the first again
-    textured: Tensor  # N, there is texture around its start
-
-    def scores(self) -> dict[str, float]:
-        survived = self.kept & (self.error < NEAR)
-        moved = (self.there.tracks[-1] - self.there.tracks[0]).norm(dim=-1)
-        return {
-            "survived %": 100 * survived.float().mean().item(),
-            "of textured %": 100 * survived[self.textured].float().mean().item(),
-            "kept %": 100 * self.kept.float().mean().item(),
-            "cycle error px": self.error[self.kept].median().item() if self.kept.any() else float("nan"),
-            "of all px": self.error.mean().item(),  # lost ones too: the same points for every tracker
-            "moved px": moved[self.kept].median().item() if self.kept.any() else float("nan"),
-        }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -160,27 +135,6 @@ def measure_clip(
 ) -> dict[str, Cycle]:
     points = grid_points(video.shape[-2], video.shape[-1], arguments.grid)
     return {who: cycle(tracker, video, points) for who, tracker in trackers.items()}
-
-
-def cycle(tracker: Tracker, video: Tensor, points: Tensor) -> Cycle:
-    """Track points (N, 2) px of the first frame to the last one and, from what was found there, back."""
-    there = tracker(video, torch.cat([torch.zeros(len(points), 1), points], dim=1))
-    limit = torch.tensor([video.shape[-1], video.shape[-2]])
-    end = there.tracks[-1]
-    inside = ((end >= 0) & (end < limit)).all(-1)
-    start = torch.where(inside[:, None], end, limit / 2)
-    back = tracker(video.flip(0), torch.cat([torch.zeros(len(points), 1), start], dim=1))
-    kept = there.visible[-1] & inside & back.visible[-1]
-    error = (back.tracks[-1] - points).norm(dim=-1)
-    return Cycle(there=there, error=error, kept=kept, textured=textured(video[0], points))
-
-
-def textured(frame: Tensor, points: Tensor) -> Tensor:
-    """Whether something varies in both directions around points (N, 2) px of a frame (Shi & Tomasi 1994)."""
-    grey = cv2.cvtColor(to_array(frame), cv2.COLOR_RGB2GRAY)
-    smaller = torch.from_numpy(cv2.cornerMinEigenVal(grey, BLOCK_PX))
-    column, row = points.long().unbind(-1)
-    return smaller[row, column] > LEAST_TEXTURE * smaller.max()
 
 
 def measure_pair(

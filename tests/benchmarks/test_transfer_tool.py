@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from retracker.benchmarks.baselines import stay
+from retracker.benchmarks.cycle import textured
 from retracker.benchmarks.protocol import Tracked
 from retracker.media.video import write_video
 
@@ -61,7 +62,7 @@ def test_edges_and_plain_walls_are_not_textured():
     frame[:, :, 30:] = 200  # an edge down the frame, which says nothing of movement along it
     frame[:, 10:20, 10:14] = 255  # and a bar with corners
     points = torch.tensor([[30.0, 40.5], [10.5, 10.5], [50.5, 30.5]])
-    assert TOOL.textured(frame, points).tolist() == [False, True, False]
+    assert textured(frame, points).tolist() == [False, True, False]
 
 
 def test_a_disparity_map_is_read_at_the_pixel_and_says_where_it_knows_nothing():

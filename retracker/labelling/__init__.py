@@ -1,0 +1,1 @@
+"""Pseudo-labels: what trackers say of unlabelled films, as far as it can be checked."""
