@@ -7,7 +7,8 @@
 # With GPUs it adds model=base trainer=ddp and the mixture of the experiment (data=tracking_mix, matching_mix or joint_mix), from
 # data_root=, RETRACKER_DATA or the site's data root (./data where there is no site); where there is none of these, rendered data of
 # the size that base works at. A data= of your own replaces that. Without GPUs it adds model=tiny, to try a command before the cluster
-# sees it. The booster has a model of its own, and makes its data of any folder of images. Overrides come last and win.
+# sees it. The booster has a model of its own, and makes its data of any folder of images; self_training says by ckpt= and labels= what
+# it starts from. Overrides come last and win.
 #
 # It finds out by itself where it is: in a SLURM allocation (it calls srun), in a step of one (one task per GPU: they are the
 # processes; one per node: scripts/train_elastic.sh starts one process per GPU), under torchrun --no-python, on one of several nodes
@@ -82,7 +83,7 @@ case "$experiment" in
 esac
 if [[ "$num_gpus" -eq 0 ]]; then
     [[ "$experiment" == booster ]] || words+=(model=tiny)
-elif [[ "$experiment" == booster ]]; then
+elif [[ "$experiment" == booster || "$experiment" == self_training ]]; then
     words+=(trainer=ddp data.num_workers=8)
 else
     words+=(model=base trainer=ddp data.num_workers=8)

@@ -71,5 +71,7 @@ esac
 # torchrun's own defaults of these two would kill on SIGUSR1, and leave 30 s for the last checkpoint. Older ones know neither.
 export PET_SIGNALS_TO_HANDLE=${PET_SIGNALS_TO_HANDLE:-SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1}
 export PET_SHUTDOWN_TIMEOUT=${PET_SHUTDOWN_TIMEOUT:-110}
+# Or processes that are started again look for each other where they were before: docs/failures.md.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=${TORCH_DISABLE_SHARE_RDZV_TCP_STORE:-1}
 export RETRACKER_DATE=$id RETRACKER_PROCESSES=$processes RETRACKER_TORCHRUN="${words[*]}" PYTHON
 exec bash run_a100.sh "$experiment" "$@"
