@@ -40,6 +40,7 @@ setup(
         "rich>=13.7",
         "safetensors>=0.4.3",
         "scikit-image>=0.22",
+        "scipy>=1.11",
         "tensorboard>=2.16",
         "timm>=1.0.20",
         "torch>=2.5",
