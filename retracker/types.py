@@ -49,7 +49,11 @@ class TensorStruct:
 
 def where(mask: Bool[Tensor, "*B N"], yes: S, no: S) -> S:
     """Choose, point by point, between two records of N points (each tensor starts with ``*B N``)."""
-    return yes.map(lambda a, b: torch.where(mask.reshape(*mask.shape, *[1] * (a.ndim - mask.ndim)), a, b), no)
+
+    def choose(a: Tensor, b: Tensor) -> Tensor:
+        return a if a is b else torch.where(mask.reshape(*mask.shape, *[1] * (a.ndim - mask.ndim)), a, b)
+
+    return yes.map(choose, no)
 
 
 def chunk(struct: S, number: int) -> list[S]:

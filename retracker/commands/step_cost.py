@@ -74,7 +74,7 @@ def rig_of(cfg: DictConfig, clock: Probe) -> Rig:
     module = build_module(cfg, fresh=False).to(device).train()
     module.setup("fit")
     module.average.to(device)
-    optimizer, _ = module.optimisation(module.net)
+    optimizer, _ = module.optimisation(module.net, cfg.data.batch_size)
     return Rig(module, optimizer, device, half, float(cfg.trainer.gradient_clip_val or 0.0), clock)
 
 

@@ -224,7 +224,9 @@ class ReTracker(nn.Module):
         """As ``admit``, without a look at whether anybody is born."""
         fresh = self.empty_state(features, xy)
         state = fresh if state is None else state
-        return where(born, replace(fresh, alive=torch.ones_like(born)), state)
+        # Nobody looks into the rings where they are not filled: what lies there need not be cleared away.
+        rings = replace(fresh.memory, keys=state.memory.keys, values=state.memory.values)
+        return where(born, replace(fresh, alive=torch.ones_like(born), memory=rings), state)
 
     def empty_state(self, features: FeaturePyramid, xy: Float[Tensor, "B N 2"]) -> TrackState:
         """A state in which nobody is alive yet, and everybody would start at ``xy``."""
