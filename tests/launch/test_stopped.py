@@ -6,7 +6,8 @@ import signal
 import pytest
 import pytorch_lightning as pl
 
-from retracker.train import STOPPED_EXIT_CODE, build_trainer, main
+from retracker.endings import STOPPED
+from retracker.train import build_trainer, main
 
 SMALL = (
     "+experiment=tracking",
@@ -37,7 +38,7 @@ def test_a_training_that_was_stopped_says_so_and_one_that_ended_does_not(tmp_pat
             lambda cfg, callbacks, logger: build_trainer(cfg, [*callbacks, Warn()], logger),
         )
         main([*SMALL, "total_steps=3"])
-    assert ended.value.code == STOPPED_EXIT_CODE == 75
+    assert ended.value.code == STOPPED == 75
     assert main([*SMALL, "total_steps=3", "resume=auto"]) == 0
     [run] = (tmp_path / "debug_fast").iterdir()
     assert run.name == "mine" and list((run / "processes").glob("*.json")) == []

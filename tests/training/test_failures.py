@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import signal
+import time
 import subprocess
 
 import pytest
@@ -189,9 +190,12 @@ def test_a_run_killed_in_a_save_goes_on_from_the_one_before(tmp_path, unbroken):
 
 
 class KillDataWorker(pl.Callback):
+    """Kill them all, and wait for the news: it is raised wherever the process is when it arrives."""
+
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         for process in multiprocessing.active_children():
             os.kill(process.pid, signal.SIGKILL)
+        time.sleep(60)
 
 
 def test_a_data_worker_that_is_killed_is_named(tmp_path, monkeypatch):
