@@ -6,8 +6,8 @@ import os
 import resource
 import shutil
 import signal
-import time
 import subprocess
+import time
 
 import pytest
 import pytorch_lightning as pl
