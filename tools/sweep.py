@@ -27,6 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from retracker.commands.sites import choose, sites
 from retracker.configuration import compose_config, run_command
+from retracker.launch.processes import KEPT_BY
 
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "0"  # what exit_code says of a run that took all its steps
@@ -126,7 +127,11 @@ def train(run: Run) -> None:
     sys.stderr.write(f"{time.strftime('%H:%M:%S')} {shown}: {run.folder / 'log'}\n")
     with (run.folder / "log").open("a") as log:
         done = subprocess.run(
-            ["bash", str(ROOT / "run_a100.sh"), *run.words], stdout=log, stderr=log, check=False
+            ["bash", str(ROOT / "run_a100.sh"), *run.words],
+            stdout=log,
+            stderr=log,
+            check=False,
+            env=own_environment(),
         )
     (run.folder / "exit_code").write_text(f"{done.returncode}\n")
     if done.returncode:
@@ -147,13 +152,18 @@ def submit(runs: Sequence[Run], folder: Path, options: Sequence[str], at_once: i
         *options,
         str(ROOT / "scripts" / "train.slurm"),
     ]
-    environ = {**os.environ, "RETRACKER_SWEEP": str(order.resolve())}
+    environ = {**own_environment(), "RETRACKER_SWEEP": str(order.resolve())}
     try:
         done = subprocess.run(words, cwd=ROOT, env=environ, check=False)
     except FileNotFoundError:
         raise ValueError("--slurm: there is no sbatch here: leave it out, or go to a login node") from None
     if done.returncode:
         raise ValueError(f"sbatch ended with exit code {done.returncode}: {' '.join(words)}")
+
+
+def own_environment() -> dict[str, str]:
+    """Ours without the daemon that keeps this sweep: who ends one run must not end them all."""
+    return {name: value for name, value in os.environ.items() if name != KEPT_BY}
 
 
 def prepare(run: Run) -> None:

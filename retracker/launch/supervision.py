@@ -20,10 +20,12 @@ from retracker.launch.ending import left, send
 from retracker.launch.processes import (
     ALIVE,
     DAEMON,
+    KEPT_BY,
     Record,
     clear,
     descendants,
     die_with_parent,
+    look_up,
     record,
     records,
 )
@@ -125,7 +127,7 @@ class Daemon:
         """Run the command once, in a session of its own, its output going to ``log``; its exit code."""
         child = subprocess.Popen(
             self.command,
-            env={**environ, "RETRACKER_DAEMON": str(os.getpid())},
+            env={**environ, KEPT_BY: json.dumps(asdict(look_up(DAEMON, os.getpid())))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

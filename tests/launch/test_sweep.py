@@ -20,7 +20,9 @@ case "$*" in
     -c*) echo 0 ;;
     *sites*) printf 'default\\ndata\\n' ;;
     *preflight*) ;;
-    *) echo "$*" >> "$NOTES/trained"; [[ "$*" != *seed=1* || -e "$NOTES/mend" ]] ;;
+    *) echo "$*" >> "$NOTES/trained"
+       echo "${{RETRACKER_DAEMON:-alone}}" >> "$NOTES/daemons"
+       [[ "$*" != *seed=1* || -e "$NOTES/mend" ]] ;;
 esac
 """
 
@@ -39,6 +41,7 @@ def sweep(tmp_path):
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "NOTES": str(tmp_path),
         "RETRACKER_OUTPUTS": str(tmp_path / "outputs"),
+        "RETRACKER_DAEMON": "the daemon of the sweep",
     }
 
     def call(*words):
@@ -80,6 +83,9 @@ def test_the_same_line_goes_on_with_what_failed_and_leaves_out_what_is_finished(
     trained = (tmp_path / "trained").read_text().splitlines()
     folder = tmp_path / "outputs" / "sweeps" / "mine"
     assert sorted(words.split("seed=")[1][0] for words in trained) == ["0", "1", "1", "2"]
+    assert (tmp_path / "daemons").read_text().split() == [
+        "alone"
+    ] * 4  # or to end one run would end the sweep
     assert trained[-1].endswith(f"total_steps=3 paths.output_dir='{folder}/seed=1' resume=auto")
     assert (folder / "table.csv").read_text().startswith("seed,best val/AJ,last,state,folder\n")
 
