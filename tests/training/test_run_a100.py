@@ -113,6 +113,10 @@ def launch(tmp_path):
         (EACH_GPU | {"SLURM_JOB_NAME": "bash"}, f"asked: -m retracker.train +experiment=tracking {GPUS}"),
         (EACH_GPU | TORCHRUN, f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}"),
         (TORCHRUN, f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}"),
+        (
+            {"RETRACKER_DAEMON": "its record", "RETRACKER_DATE": "mine"},
+            f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}",
+        ),
         (EACH_NODE, "asked: " + ELASTIC.format(2, "n3:25123", "job7123")),
         (
             {"RETRACKER_NNODES": "2:4", "RETRACKER_HEAD": "n9:29400", "RETRACKER_DATE": "mine"},
