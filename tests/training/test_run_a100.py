@@ -117,6 +117,7 @@ def launch(tmp_path):
             {"RETRACKER_DAEMON": "its record", "RETRACKER_DATE": "mine"},
             f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}",
         ),
+        (EACH_NODE | {"SLURM_STEP_ID": "2"}, "asked: " + ELASTIC.format(2, "n3:25123", "job7123_step2")),
         (EACH_NODE, "asked: " + ELASTIC.format(2, "n3:25123", "job7123")),
         (
             {"RETRACKER_NNODES": "2:4", "RETRACKER_HEAD": "n9:29400", "RETRACKER_DATE": "mine"},
