@@ -61,7 +61,7 @@ if [[ "$nnodes" == 1 || "$nnodes" == 1:1 ]]; then
     id=${id:-$(date +%Y-%m-%d_%H-%M-%S)}
 elif [[ -z "$head" && -n "${SLURM_JOB_ID:-}" ]]; then
     hosts=$(scontrol show hostnames "$SLURM_NODELIST")
-    head="${hosts%%$'\n'*}:$((25000 + SLURM_JOB_ID % 7000))"
+    head="${hosts%%$'\n'*}:$((28500 + (SLURM_JOB_ID + ${SLURM_STEP_ID:-0}) % 3500))" # beside those of retracker/launch/group.py
 fi
 [[ -n "$head" ]] || wrong "--head: several nodes meet at one of them: say --head HOST:PORT, the same on all"
 [[ -n "$id" ]] || wrong "--id: several nodes write to one folder: say --id NAME, the same on all"
