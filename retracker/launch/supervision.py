@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -159,20 +159,29 @@ class Daemon:
         child.wait()
 
     def _copy(self, lines: IO[str], log: logging.Handler) -> None:
+        """Until the pipe ends, come what may: nobody else reads it, and a full one would halt the command.
+
+        A handler swallows what goes wrong with its own file.
+        """
         for line in lines:
             log.emit(logging.makeLogRecord({"msg": line.rstrip("\n")}))
             found = STEP.search(line)
             if found:
                 with self.noting:
                     self.status = replace(self.status, last_step=int(found[1] or found[2]))
-                    write_status(self.folder, self.status)
+                    self._write()
 
     def _note(self, state: str, reason: str, **changes: int | None) -> Status:
         with self.noting:
             since = self.status.since if state == self.status.state else time.time()
             self.status = replace(self.status, state=state, reason=reason, since=since, **changes)
-            write_status(self.folder, self.status)
+            self._write()
             return self.status
+
+    def _write(self) -> None:
+        """What is told of a command must not end it: on a full disk the last status that fitted stays."""
+        with suppress(OSError):
+            write_status(self.folder, self.status)
 
 
 @contextmanager
