@@ -2,8 +2,10 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,21 +24,34 @@ case "$*" in
     *preflight*) ;;
     *) echo "$*" >> "$NOTES/trained"
        echo "${{RETRACKER_DAEMON:-alone}}" >> "$NOTES/daemons"
+       trap 'echo saved >> "$NOTES/trained"; exit 75' TERM
+       while [[ -e "$NOTES/long" ]]; do sleep 0.1; done
        [[ "$*" != *seed=1* || -e "$NOTES/mend" ]] ;;
 esac
 """
 
 
 @pytest.fixture
-def sweep(tmp_path):
+def sweep(environ):
     """Calls scripts/sweep.sh, whose trainings only leave a note."""
+
+    def call(*words):
+        words = ["bash", ROOT / "scripts" / "sweep.sh", *words]
+        return subprocess.run(words, env=environ, capture_output=True, text=True)
+
+    return call
+
+
+@pytest.fixture
+def environ(tmp_path):
+    """In which commands and trainings are those of the test."""
     for name, text in (
         ("python", PYTHON),
         ("sbatch", '#!/bin/bash\necho "$RETRACKER_SWEEP $*" > "$NOTES/submitted"'),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    environ = os.environ | {
+    return os.environ | {
         "PYTHON": str(tmp_path / "python"),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "NOTES": str(tmp_path),
@@ -44,11 +59,17 @@ def sweep(tmp_path):
         "RETRACKER_DAEMON": "the daemon of the sweep",
     }
 
-    def call(*words):
-        words = ["bash", ROOT / "scripts" / "sweep.sh", *words]
-        return subprocess.run(words, env=environ, capture_output=True, text=True)
 
-    return call
+def notes(tmp_path):
+    path = tmp_path / "trained"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_every_combination_is_a_run_of_its_own():
@@ -76,7 +97,7 @@ def test_a_sweep_of_nothing_and_a_misspelt_key_are_told_before_anything_runs(swe
 def test_the_same_line_goes_on_with_what_failed_and_leaves_out_what_is_finished(sweep, tmp_path):
     words = ("--jobs", "2", "--name", "mine", "tracking", "seed=0,1,2", "total_steps=3")
     first = sweep(*words)
-    assert first.returncode == 0, first.stderr
+    assert first.returncode == 1, first.stderr  # one has failed
     assert first.stdout.count("| finished |") == 2 and first.stdout.count("| exit code 1 |") == 1
     (tmp_path / "mend").touch()
     assert sweep(*words).stdout.count("| finished |") == 3
@@ -88,6 +109,28 @@ def test_the_same_line_goes_on_with_what_failed_and_leaves_out_what_is_finished(
     ] * 4  # or to end one run would end the sweep
     assert trained[-1].endswith(f"total_steps=3 paths.output_dir='{folder}/seed=1' resume=auto")
     assert (folder / "table.csv").read_text().startswith("seed,best val/AJ,last,state,folder\n")
+
+
+def test_a_sweep_that_is_told_to_stop_lets_its_runs_save_and_starts_no_more(
+    started, sweep, environ, tmp_path
+):
+    (tmp_path / "long").touch()
+    line = ("--jobs", "2", "--name", "mine", "tracking", "seed=0,2,3")
+    begun = started("bash", str(ROOT / "scripts" / "sweep.sh"), *line, env=environ)
+    wait_for(lambda: len(notes(tmp_path)) == 2)
+    again = sweep(*line[2:4], *line[4:5], "seed=0,2")  # both are at work: it would write over them
+    assert again.returncode == 0 and again.stderr.count("at work already") == 2
+    begun.send_signal(signal.SIGTERM)
+    assert begun.wait(60) == 75
+    assert notes(tmp_path)[2:] == ["saved", "saved"]
+    codes = (tmp_path / "outputs" / "sweeps" / "mine").glob("*/exit_code")
+    assert [path.read_text() for path in codes] == ["75\n", "75\n"]
+
+
+def test_runs_of_different_values_have_different_folders():
+    names = [TOOL.safe(value) for value in ("[1,2]", "[1;2]", "a/b", "a-b", "a_b", "1.5", "..")]
+    assert len(set(names)) == len(names) and not any("/" in name for name in names)
+    assert TOOL.safe("1e-05") == "1e-05"
 
 
 def test_an_array_job_has_a_line_for_each_run(sweep, tmp_path):
