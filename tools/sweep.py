@@ -11,10 +11,12 @@ has failed it ends with 1; with 2 if all that failed did so by a mistake, which 
 
 import argparse
 import csv
+import getpass
 import hashlib
 import io
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -85,6 +87,7 @@ def sweep(words: Sequence[str]) -> None:
     if not arguments.table:
         waiting = [each for each in runs if each.exit_code != FINISHED]
         sys.stderr.write(f"{len(runs)} runs in {folder}, {len(runs) - len(waiting)} of them finished\n")
+        waiting = not_queued(waiting)
         if arguments.slurm:
             submit(waiting, folder, arguments.sbatch.split(), arguments.jobs or SLURM_JOBS)
             return
@@ -170,7 +173,8 @@ def tell(line: str) -> None:
 
 
 def submit(runs: Sequence[Run], folder: Path, options: Sequence[str], at_once: int) -> None:
-    """All runs as one array job; raises ValueError if sbatch refuses it."""
+    """All runs as one array job, but those at work here; raises ValueError if sbatch refuses it."""
+    runs = [each for each in runs if not at_work(each)]
     if not runs:
         return
     for each in runs:
@@ -179,17 +183,46 @@ def submit(runs: Sequence[Run], folder: Path, options: Sequence[str], at_once: i
     order.write_text("".join(f"{each.folder.resolve()}\n" for each in runs))
     words = [
         "sbatch",
+        "--parsable",
         f"--array=0-{len(runs) - 1}%{at_once}",
         *options,
         str(ROOT / "scripts" / "train.slurm"),
     ]
     environ = {**own_environment(), "RETRACKER_SWEEP": str(order.resolve())}
     try:
-        done = subprocess.run(words, cwd=ROOT, env=environ, check=False)
+        done = subprocess.run(words, cwd=ROOT, env=environ, check=False, stdout=subprocess.PIPE, text=True)
     except FileNotFoundError:
         raise ValueError("--slurm: there is no sbatch here: leave it out, or go to a login node") from None
     if done.returncode:
         raise ValueError(f"sbatch ended with exit code {done.returncode}: {' '.join(words)}")
+    job = done.stdout.strip().partition(";")[0]  # a cluster's name may follow
+    for i, each in enumerate(runs):
+        (each.folder / "job").write_text(f"{job}_{i}\n")
+    tell(f"array job {job}: {len(runs)} runs")
+
+
+def at_work(run: Run) -> bool:
+    with alone_in(run.folder) as lock:
+        if lock is None:
+            tell(f"{run.folder.name}: at work already, left out")
+        return lock is None
+
+
+def not_queued(runs: Sequence[Run]) -> list[Run]:
+    """Those whose array job is not at work and does not wait. Raises ValueError if SLURM does not tell."""
+    jobs = {each.folder: each.folder / "job" for each in runs}
+    jobs = {folder: path.read_text().strip() for folder, path in jobs.items() if path.is_file()}
+    if not jobs or shutil.which("squeue") is None:
+        return list(runs)
+    words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"squeue ended with exit code {done.returncode}: {done.stderr.strip()}")
+    queued = set(done.stdout.split())
+    for folder, job in jobs.items():
+        if job in queued:
+            tell(f"{folder.name}: job {job} has not ended, left out")
+    return [each for each in runs if jobs.get(each.folder) not in queued]
 
 
 def own_environment() -> dict[str, str]:

@@ -47,7 +47,8 @@ def environ(tmp_path):
     """In which commands and trainings are those of the test."""
     for name, text in (
         ("python", PYTHON),
-        ("sbatch", '#!/bin/bash\necho "$RETRACKER_SWEEP $*" > "$NOTES/submitted"'),
+        ("sbatch", '#!/bin/bash\necho "$RETRACKER_SWEEP $*" > "$NOTES/submitted"; echo "417;cluster"'),
+        ("squeue", '#!/bin/bash\ncat "$NOTES/queue"'),
     ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
@@ -139,10 +140,27 @@ def test_an_array_job_has_a_line_for_each_run(sweep, tmp_path):
         == 0
     )
     order, *words = (tmp_path / "submitted").read_text().split()
-    assert words == ["--array=0-2%8", "--time=1:00:00", str(ROOT / "scripts" / "train.slurm")]
+    assert words == ["--parsable", "--array=0-2%8", "--time=1:00:00", str(ROOT / "scripts" / "train.slurm")]
     runs = [Path(line) for line in Path(order).read_text().splitlines()]
     assert [run.name for run in runs] == ["seed=0", "seed=1", "seed=2"]
     assert (runs[2] / "words").read_text().splitlines()[:2] == ["tracking", "seed=2"]
+
+
+def test_the_same_line_submits_only_what_is_not_queued_any_more(sweep, tmp_path):
+    line = ("--slurm", "--name", "mine", "tracking", "seed=0,1,2")
+    assert sweep(*line).returncode == 0
+    (tmp_path / "queue").write_text("417_0\n416_1\n417_2\n")
+    assert sweep(*line).returncode == 0
+    order, _, array, *_ = (tmp_path / "submitted").read_text().split()
+    assert Path(order).read_text().split() == [str(tmp_path / "outputs/sweeps/mine/seed=1")]
+    assert array == "--array=0-0%8"
+    (tmp_path / "submitted").unlink()
+    (tmp_path / "queue").write_text("417_0\n417_2\n")
+    (tmp_path / "outputs/sweeps/mine/seed=1/exit_code").write_text("0\n")
+    assert sweep(*line).returncode == 0 and not (tmp_path / "submitted").exists()
+    (tmp_path / "queue").unlink()
+    done = sweep(*line)
+    assert done.returncode == 2 and "squeue ended with exit code 1" in done.stderr
 
 
 def test_the_table_has_the_best_first_and_the_later_of_values_of_one_step(tmp_path):
