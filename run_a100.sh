@@ -12,7 +12,7 @@
 #
 # It finds out by itself where it is: in a SLURM allocation (it calls srun), in a step of one (one task per GPU: they are the
 # processes; one per node: scripts/train_elastic.sh starts one process per GPU), under torchrun --no-python, on one of several nodes
-# (RETRACKER_NNODES: scripts/train_elastic.sh), or alone. Where something may start it again it adds resume=auto. It looks at the
+# (RETRACKER_NNODES: scripts/train_elastic.sh), or alone. Where something may start it again (scripts/daemon.sh, too) it adds resume=auto. It looks at the
 # machine before it starts (tools/preflight.py), and ends with code 2 if something must be put right first.
 #
 #     PYTHON                   another interpreter than .venv/bin/python or python
@@ -70,7 +70,7 @@ if [[ -d configs/paths ]]; then
     { read -r name && read -r data_root; } <<<"$found"
     [[ "$name" == default || " $*" == *" paths="* ]] || words+=("paths=$name")
 fi
-if [[ "$launcher" != alone ]]; then
+if [[ "$launcher" != alone || -n "${RETRACKER_DAEMON:-}" ]]; then
     words+=(resume=auto)
 elif [[ " $*" != *" resume=auto"* ]]; then # which looks for an earlier run
     export RETRACKER_DATE=${RETRACKER_DATE:-$(date +%Y-%m-%d_%H-%M-%S)} # the folder that checks and training speak of

@@ -7,7 +7,7 @@
 #
 #     --nnodes N or MIN:MAX   how many nodes (RETRACKER_NNODES; 1): fewer than MIN wait, and so does who comes after MAX
 #     --head HOST[:PORT]      the node where all meet (RETRACKER_HEAD; in SLURM the job's first one; alone a free port of this one)
-#     --id NAME               names the run and its folder of outputs (RETRACKER_DATE; in SLURM the job; alone the time)
+#     --id NAME               names the run and its folder of outputs (RETRACKER_DATE; in a step of SLURM the job; alone the time)
 #     --processes N           on each node (RETRACKER_PROCESSES; as many as GPUs, else 1)
 #     --max-restarts K        (RETRACKER_MAX_RESTARTS; 10) after which it gives up; scripts/daemon.sh starts it again even then
 #
@@ -18,7 +18,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 nnodes=${RETRACKER_NNODES:-${SLURM_NNODES:-1}}
 head=${RETRACKER_HEAD:-}
-id=${RETRACKER_DATE:-${SLURM_JOB_ID:+job${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}}}
+id=${RETRACKER_DATE:-}
+if [[ -z "$id" && -n "${SLURM_STEP_ID:-}" && "${SLURM_JOB_NAME:-}" != bash && "${SLURM_JOB_NAME:-}" != interactive ]]; then
+    id=job${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}
+    [[ "$SLURM_STEP_ID" == 0 ]] || id+=_step$SLURM_STEP_ID # one job may train more than once: retracker/launch/place.py
+fi
 processes=${RETRACKER_PROCESSES:-}
 restarts=${RETRACKER_MAX_RESTARTS:-10}
 wrong() {
@@ -57,7 +61,7 @@ if [[ "$nnodes" == 1 || "$nnodes" == 1:1 ]]; then
     id=${id:-$(date +%Y-%m-%d_%H-%M-%S)}
 elif [[ -z "$head" && -n "${SLURM_JOB_ID:-}" ]]; then
     hosts=$(scontrol show hostnames "$SLURM_NODELIST")
-    head="${hosts%%$'\n'*}:$((25000 + SLURM_JOB_ID % 7000))"
+    head="${hosts%%$'\n'*}:$((28500 + (SLURM_JOB_ID + ${SLURM_STEP_ID:-0}) % 3500))" # beside those of retracker/launch/group.py
 fi
 [[ -n "$head" ]] || wrong "--head: several nodes meet at one of them: say --head HOST:PORT, the same on all"
 [[ -n "$id" ]] || wrong "--id: several nodes write to one folder: say --id NAME, the same on all"

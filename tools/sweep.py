@@ -2,16 +2,22 @@
 
 Values are Hydra's: 1e-4,3e-4 or range(0,3). Each combination is a run of run_a100.sh with an output folder of
 its own below outputs/sweeps/NAME. The same line again goes on with what was stopped and leaves out what is
-finished. In the end, and with --table, the best value of the metric that checkpoints are chosen by, run by
-run, best first: printed, and written to table.md and table.csv.
+finished, and what is at work or waits in SLURM's queue. In the end, and with --table, the best value of the
+metric that checkpoints are chosen by, run by run, best first: printed, and written to table.md and table.csv.
+
+Told to stop by SIGTERM, it tells its runs, waits until they have saved, and ends with exit code 75. If a run
+has failed it ends with 1; with 2 if all that failed did so by a mistake, which is no better for another try.
 """
 
 import argparse
 import csv
+import getpass
 import hashlib
 import io
 import itertools
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +25,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,7 +33,10 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from retracker.commands.sites import choose, sites
-from retracker.configuration import compose_config, run_command
+from retracker.configuration import FAILURE_EXIT_CODE, MISTAKE_EXIT_CODE, compose_config, run_command
+from retracker.launch.children import Children, alone_in
+from retracker.launch.processes import KEPT_BY
+from retracker.launch.supervision import STOPPED_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "0"  # what exit_code says of a run that took all its steps
@@ -77,14 +87,17 @@ def sweep(words: Sequence[str]) -> None:
     if not arguments.table:
         waiting = [each for each in runs if each.exit_code != FINISHED]
         sys.stderr.write(f"{len(runs)} runs in {folder}, {len(runs) - len(waiting)} of them finished\n")
+        waiting = not_queued(waiting)
         if arguments.slurm:
             submit(waiting, folder, arguments.sbatch.split(), arguments.jobs or SLURM_JOBS)
             return
-        with ThreadPoolExecutor(arguments.jobs or 1) as pool:
-            list(pool.map(train, waiting))
+        codes = train_all(waiting, arguments.jobs or 1)
     rows = sorted_rows(runs, configurations[0])
     write_tables(folder, rows)
     sys.stdout.write(markdown(rows))
+    failed = set() if arguments.table else codes - {0}
+    if failed:
+        sys.exit(MISTAKE_EXIT_CODE if failed == {MISTAKE_EXIT_CODE} else FAILURE_EXIT_CODE)
 
 
 def combine(overrides: Sequence[str]) -> list[list[str]]:
@@ -116,25 +129,52 @@ def name_of(experiment: str, overrides: Sequence[str]) -> str:
 
 
 def safe(value: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "+-." else "-" for letter in value)
+    """The value as part of a folder's name, and no other value's."""
+    made = "".join(letter if letter.isalnum() or letter in "+-._" else "-" for letter in value)
+    return made if made == value else f"{made}-{hashlib.sha256(value.encode()).hexdigest()[:6]}"
 
 
-def train(run: Run) -> None:
-    """One run on this machine; its words, output and exit code lie in its folder."""
-    prepare(run)
+def train_all(runs: Sequence[Run], at_once: int) -> set[int]:
+    """All on this machine: the exit codes of those that were started. Exits with 75 if told to stop."""
+    children = Children()
+    signal.signal(signal.SIGTERM, children.stop)
+    with ThreadPoolExecutor(at_once) as pool:
+        codes = set(pool.map(partial(train, children), runs))
+    if children.stopped:
+        sys.exit(STOPPED_EXIT_CODE)
+    return codes - {None}
+
+
+def train(children: Children, run: Run) -> int | None:
+    """One run on this machine: its exit code, None if it is not started.
+
+    Words, output and exit code lie in its folder.
+    """
     shown = " ".join(f"{key}={value}" for key, value in run.values.items())
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {shown}: {run.folder / 'log'}\n")
-    with (run.folder / "log").open("a") as log:
-        done = subprocess.run(
-            ["bash", str(ROOT / "run_a100.sh"), *run.words], stdout=log, stderr=log, check=False
-        )
-    (run.folder / "exit_code").write_text(f"{done.returncode}\n")
-    if done.returncode:
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {shown}: ended with exit code {done.returncode}\n")
+    with alone_in(run.folder) as lock:
+        if lock is None:
+            tell(f"{shown}: at work already, left out")
+        if lock is None or children.stopped:
+            return None
+        prepare(run)
+        tell(f"{shown}: {run.folder / 'log'}")
+        with (run.folder / "log").open("a") as log:
+            words = ["bash", str(ROOT / "run_a100.sh"), *run.words]
+            code = children.run(words, own_environment(), log, lock)
+        if code is not None:
+            (run.folder / "exit_code").write_text(f"{code}\n")
+        if code:
+            tell(f"{shown}: ended with exit code {code}")
+        return code
+
+
+def tell(line: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 def submit(runs: Sequence[Run], folder: Path, options: Sequence[str], at_once: int) -> None:
-    """All runs as one array job; raises ValueError if sbatch refuses it."""
+    """All runs as one array job, but those at work here; raises ValueError if sbatch refuses it."""
+    runs = [each for each in runs if not at_work(each)]
     if not runs:
         return
     for each in runs:
@@ -143,17 +183,51 @@ def submit(runs: Sequence[Run], folder: Path, options: Sequence[str], at_once: i
     order.write_text("".join(f"{each.folder.resolve()}\n" for each in runs))
     words = [
         "sbatch",
+        "--parsable",
         f"--array=0-{len(runs) - 1}%{at_once}",
         *options,
         str(ROOT / "scripts" / "train.slurm"),
     ]
-    environ = {**os.environ, "RETRACKER_SWEEP": str(order.resolve())}
+    environ = {**own_environment(), "RETRACKER_SWEEP": str(order.resolve())}
     try:
-        done = subprocess.run(words, cwd=ROOT, env=environ, check=False)
+        done = subprocess.run(words, cwd=ROOT, env=environ, check=False, stdout=subprocess.PIPE, text=True)
     except FileNotFoundError:
         raise ValueError("--slurm: there is no sbatch here: leave it out, or go to a login node") from None
     if done.returncode:
         raise ValueError(f"sbatch ended with exit code {done.returncode}: {' '.join(words)}")
+    job = done.stdout.strip().partition(";")[0]  # a cluster's name may follow
+    for i, each in enumerate(runs):
+        (each.folder / "job").write_text(f"{job}_{i}\n")
+    tell(f"array job {job}: {len(runs)} runs")
+
+
+def at_work(run: Run) -> bool:
+    with alone_in(run.folder) as lock:
+        if lock is None:
+            tell(f"{run.folder.name}: at work already, left out")
+        return lock is None
+
+
+def not_queued(runs: Sequence[Run]) -> list[Run]:
+    """Those whose array job is not at work and does not wait. Raises ValueError if SLURM does not tell."""
+    jobs = {each.folder: each.folder / "job" for each in runs}
+    jobs = {folder: path.read_text().strip() for folder, path in jobs.items() if path.is_file()}
+    if not jobs or shutil.which("squeue") is None:
+        return list(runs)
+    words = ["squeue", "--noheader", "--array", "--format=%i", f"--user={getpass.getuser()}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(f"squeue ended with exit code {done.returncode}: {done.stderr.strip()}")
+    queued = set(done.stdout.split())
+    for folder, job in jobs.items():
+        if job in queued:
+            tell(f"{folder.name}: job {job} has not ended, left out")
+    return [each for each in runs if jobs.get(each.folder) not in queued]
+
+
+def own_environment() -> dict[str, str]:
+    """Ours without the daemon that keeps this sweep: who ends one run must not end them all."""
+    return {name: value for name, value in os.environ.items() if name != KEPT_BY}
 
 
 def prepare(run: Run) -> None:

@@ -18,7 +18,9 @@ from torch import distributed
 from retracker.launch.place import ELASTIC, Place
 
 COMPARED = ("torch", "pytorch-lightning", "hydra-core", "numpy", "kornia", "timm", "nvidia-nccl-cu13")
-MEETING_PORTS = 25000  # one per job, beside those of Lightning's own choice (15000 to 24999)
+# One per step of a job, beside those of Lightning's own choice (15000 to 24999) and those at which torchrun's
+# agents meet (scripts/train_elastic.sh: 28500 to 31999).
+MEETING_PORTS = range(25000, 28500)
 MAX_SKEW = 5.0  # s between clocks: what is newest in a folder is judged by times
 
 
@@ -112,7 +114,8 @@ def meeting_place(here: Place, environ: Mapping[str, str], timeout: timedelta) -
     else:
         first = SLURMEnvironment.resolve_root_node_address(environ.get("SLURM_NODELIST", "127.0.0.1"))
         host, own = environ.get("MASTER_ADDR", first), here.rank == 0
-        port = MEETING_PORTS + int(environ["SLURM_JOB_ID"]) % 7000  # below those that systems give away
+        step = int(environ["SLURM_JOB_ID"]) + int(environ.get("SLURM_STEP_ID", "0"))
+        port = MEETING_PORTS[step % len(MEETING_PORTS)]  # below those that systems give away
     store = distributed.TCPStore(host, port, is_master=own, timeout=timeout, wait_for_workers=False)
     # Training will use the same store of an agent: under other names.
     return distributed.PrefixStore(f"checks/{environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)

@@ -88,11 +88,18 @@ def run_id(environ: Mapping[str, str]) -> str | None:
         )
     if "TORCHELASTIC_RUN_ID" in environ:
         return _start_of_agent()
-    if environ.get("SLURM_JOB_NAME") in ("bash", "interactive") or "SLURM_JOB_ID" not in environ:
-        return None
+    return _job_step(environ) if in_slurm_step(environ) else None
+
+
+def _job_step(environ: Mapping[str, str]) -> str:
+    """The job, and which of its steps unless the first: a loop in a batch script is several trainings.
+
+    Steps are counted anew when a job is queued again, so that each finds what it left.
+    """
+    job, step = environ["SLURM_JOB_ID"], environ["SLURM_STEP_ID"]
     if "SLURM_ARRAY_JOB_ID" in environ:
-        return f"job{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
-    return f"job{environ['SLURM_JOB_ID']}"
+        job = f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return f"job{job}" + ("" if step == "0" else f"_step{step}")
 
 
 def _start_of_agent() -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 FOLDER = "processes"  # of a run's outputs
 TRAIN, AGENT, DAEMON = "train", "torchrun", "daemon"
+KEPT_BY = "RETRACKER_DAEMON"  # the environment variable in which a daemon tells its record to what it keeps
 ALIVE, GONE, OTHER, ELSEWHERE = "alive", "gone", "gone, its number is another's", "on another host"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -50,16 +51,19 @@ class Record:
 def recorded(run: Path, environ: Mapping[str, str], rank: int) -> Iterator[None]:
     """While this process trains, its record lies in ``run``, and those of torchrun and daemon that keep it.
 
-    What died without taking its record along is cleared away by whoever comes next on that host.
+    What died without taking its record along is cleared away by whoever comes next on that host. A daemon of
+    another host (srun hands its variable on), or one that is not seen from in here (containers have numbers
+    of their own), is not recorded: its number may be somebody else's.
     """
     if start_ticks(os.getpid()) is None:
         yield
         return
     clear(run)
-    if "TORCHELASTIC_RUN_ID" in environ:
+    if "TORCHELASTIC_RUN_ID" in environ and start_ticks(os.getppid()) is not None:
         record(run, AGENT, os.getppid())
-    if "RETRACKER_DAEMON" in environ:
-        record(run, DAEMON, int(environ["RETRACKER_DAEMON"]))
+    daemon = parsed(environ.get(KEPT_BY, ""))
+    if daemon is not None and daemon.state == ALIVE:
+        write(run, daemon)
     own = record(run, TRAIN, os.getpid(), rank)
     try:
         yield
@@ -68,10 +72,27 @@ def recorded(run: Path, environ: Mapping[str, str], rank: int) -> Iterator[None]
 
 
 def record(run: Path, role: str, pid: int, rank: int = -1) -> Path:
-    """Note a process of this host; the file's path. Written at once or not at all."""
+    """Note a process of this host, which must be there; the file's path."""
+    return write(run, look_up(role, pid, rank))
+
+
+def look_up(role: str, pid: int, rank: int = -1) -> Record:
+    """The record of a process of this host, which must be there."""
     command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    noted = Record(role, rank, pid, start_ticks(pid), boot_id(), socket.gethostname(), command)
-    path = run / FOLDER / f"{noted.host}_{pid}.json"
+    return Record(role, rank, pid, start_ticks(pid), boot_id(), socket.gethostname(), command)
+
+
+def parsed(text: str) -> Record | None:
+    """A record from its JSON; None if it is none."""
+    try:
+        return Record(**json.loads(text))
+    except (TypeError, json.JSONDecodeError):
+        return None
+
+
+def write(run: Path, noted: Record) -> Path:
+    """Leave a record in a run's folder, at once or not at all; the file's path."""
+    path = run / FOLDER / f"{noted.host}_{noted.pid}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}")  # ranks may note their agent at the same time
     unfinished.write_text(json.dumps(asdict(noted), indent=2) + "\n")

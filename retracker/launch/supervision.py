@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -20,10 +20,12 @@ from retracker.launch.ending import left, send
 from retracker.launch.processes import (
     ALIVE,
     DAEMON,
+    KEPT_BY,
     Record,
     clear,
     descendants,
     die_with_parent,
+    look_up,
     record,
     records,
 )
@@ -125,7 +127,7 @@ class Daemon:
         """Run the command once, in a session of its own, its output going to ``log``; its exit code."""
         child = subprocess.Popen(
             self.command,
-            env={**environ, "RETRACKER_DAEMON": str(os.getpid())},
+            env={**environ, KEPT_BY: json.dumps(asdict(look_up(DAEMON, os.getpid())))},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -157,20 +159,29 @@ class Daemon:
         child.wait()
 
     def _copy(self, lines: IO[str], log: logging.Handler) -> None:
+        """Until the pipe ends, come what may: nobody else reads it, and a full one would halt the command.
+
+        A handler swallows what goes wrong with its own file.
+        """
         for line in lines:
             log.emit(logging.makeLogRecord({"msg": line.rstrip("\n")}))
             found = STEP.search(line)
             if found:
                 with self.noting:
                     self.status = replace(self.status, last_step=int(found[1] or found[2]))
-                    write_status(self.folder, self.status)
+                    self._write()
 
     def _note(self, state: str, reason: str, **changes: int | None) -> Status:
         with self.noting:
             since = self.status.since if state == self.status.state else time.time()
             self.status = replace(self.status, state=state, reason=reason, since=since, **changes)
-            write_status(self.folder, self.status)
+            self._write()
             return self.status
+
+    def _write(self) -> None:
+        """What is told of a command must not end it: on a full disk the last status that fitted stays."""
+        with suppress(OSError):
+            write_status(self.folder, self.status)
 
 
 @contextmanager

@@ -112,6 +112,18 @@ def test_logs_are_turned_over_by_size(daemon, tmp_path):
     assert logs[0].read_text().splitlines()[-1].startswith("line 300 ")
 
 
+@pytest.mark.parametrize("full", ["status.part", "log"])
+def test_what_cannot_be_written_never_halts_the_command(daemon, tmp_path, full):
+    """A folder of that name stands for a full disk; more is said than a pipe holds."""
+    (tmp_path / "mine").mkdir()
+    says = f"until mkdir -p {tmp_path}/mine/{full}; do :; done; echo step 1/9; "
+    says += "head -c 300000 /dev/zero | tr '\\0' x | fold -w 3000; echo done > $RETRACKER_DAEMONS/done"
+    if full == "log":
+        (tmp_path / "mine" / "log").mkdir()
+    assert daemon("run", "mine", "--", "bash", "-c", says).returncode == 0
+    assert (tmp_path / "done").exists()
+
+
 def test_a_name_that_is_not_known_and_a_command_that_is_missing_are_one_line(daemon):
     for words, message in ((("status", "mine"), "no daemon has kept"), (("start", "mine"), "-- COMMAND")):
         done = daemon(*words)

@@ -79,7 +79,9 @@ def test_alone_the_configuration_counts_also_in_a_batch_script_without_srun():
         (STEP, "job417"),
         (STEP | {"SLURM_RESTART_COUNT": "3"}, "job417"),
         (STEP | {"SLURM_ARRAY_JOB_ID": "400", "SLURM_ARRAY_TASK_ID": "7"}, "job400_7"),
+        (STEP | {"SLURM_STEP_ID": "1"}, "job417_step1"),  # of a loop over seeds: not the folder of the first
         (STEP | {"SLURM_JOB_NAME": "interactive"}, None),
+        (BATCH, None),  # Jupyter, or a batch script that does without srun: it may train more than once
         (STEP | TORCHRUN, "mine"),
         (STEP | TORCHRUN | {"RETRACKER_DATE": "yesterday"}, "yesterday"),
     ],

@@ -17,12 +17,15 @@ from retracker.launch.ending import end, send, uppermost
 from retracker.launch.processes import (
     AGENT,
     ALIVE,
+    DAEMON,
     ELSEWHERE,
     GONE,
+    KEPT_BY,
     OTHER,
     TRAIN,
     clear,
     descendants,
+    look_up,
     record,
     recorded,
     records,
@@ -68,6 +71,28 @@ def test_a_training_process_also_records_its_agent(tmp_path):
             TRAIN: os.getpid(),
             AGENT: os.getppid(),
         }
+
+
+def test_a_daemon_is_recorded_as_it_described_itself(tmp_path, start):
+    daemon = look_up(DAEMON, start(FAMILY).pid)
+    with recorded(tmp_path, {KEPT_BY: json.dumps(asdict(daemon))}, rank=0):
+        assert daemon in records(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"host": "another"}, {"boot": "another"}, {"start_ticks": 1}, {"pid": 2**22 + 1}]
+)
+def test_a_daemon_that_is_not_that_process_here_is_not_recorded(tmp_path, start, changes):
+    """Its number may be that of somebody else, whom kill_process would end."""
+    daemon = replace(look_up(DAEMON, start(FAMILY).pid), **changes)
+    with recorded(tmp_path, {KEPT_BY: json.dumps(asdict(daemon))}, rank=0):
+        assert [each.role for each in records(tmp_path)] == [TRAIN]
+
+
+@pytest.mark.parametrize("text", ["", "12", "12 of another version", "{}"])
+def test_what_is_no_record_of_a_daemon_keeps_nobody_from_training(tmp_path, text):
+    with recorded(tmp_path, {KEPT_BY: text}, rank=0):
+        assert [each.role for each in records(tmp_path)] == [TRAIN]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from retracker.launch.group import MEETING_PORTS
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "run_a100.sh"
 ECHO = '#!/usr/bin/env bash\nif [[ $1 == -c ]]; then echo "$NUM_GPUS"; else echo "asked: $*"; fi\n'
@@ -113,7 +115,12 @@ def launch(tmp_path):
         (EACH_GPU | {"SLURM_JOB_NAME": "bash"}, f"asked: -m retracker.train +experiment=tracking {GPUS}"),
         (EACH_GPU | TORCHRUN, f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}"),
         (TORCHRUN, f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}"),
-        (EACH_NODE, "asked: " + ELASTIC.format(2, "n3:25123", "job7123")),
+        (
+            {"RETRACKER_DAEMON": "its record", "RETRACKER_DATE": "mine"},
+            f"asked: -m retracker.train +experiment=tracking resume=auto {GPUS}",
+        ),
+        (EACH_NODE | {"SLURM_STEP_ID": "2"}, "asked: " + ELASTIC.format(2, "n3:28625", "job7123_step2")),
+        (EACH_NODE, "asked: " + ELASTIC.format(2, "n3:28623", "job7123")),
         (
             {"RETRACKER_NNODES": "2:4", "RETRACKER_HEAD": "n9:29400", "RETRACKER_DATE": "mine"},
             "asked: " + ELASTIC.format("2:4", "n9:29400", "mine"),
@@ -122,6 +129,12 @@ def launch(tmp_path):
 )
 def test_the_same_line_finds_out_where_it_is(launch, environ, expected):
     assert launch("tracking", **environ)[-1].startswith(expected)
+
+
+def test_agents_never_meet_where_the_checks_do(launch):
+    for job in ("1", "3499", "3500", "6999", "7123"):
+        endpoint = launch("tracking", **EACH_NODE | {"SLURM_JOB_ID": job})[-1].split("--rdzv-endpoint=n3:")[1]
+        assert int(endpoint.split()[0]) not in MEETING_PORTS
 
 
 def test_under_torchrun_it_goes_on_by_itself_unless_told_otherwise(launch):
