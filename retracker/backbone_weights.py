@@ -3,6 +3,7 @@
 Called only when a fresh training starts: a checkpoint holds every weight it needs.
 """
 
+import errno
 import importlib.util
 import os
 import pickle
@@ -83,7 +84,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def read_torch(path: Path, *, mmap: bool = False) -> object:
     """What a torch file holds: tensors and plain containers; ValueError if it is torn or asks for more.
 
-    With ``mmap`` tensors are read when they are used: for whoever asks for names and shapes.
+    With ``mmap`` tensors are read when they are used: for whoever asks for names and shapes. Raises OSError
+    if reading it failed, which says nothing of the file.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
@@ -92,6 +94,13 @@ def read_torch(path: Path, *, mmap: bool = False) -> object:
             f"{path}: refused: it is damaged, or holds objects other than tensors and plain values"
         ) from error
     except UNREADABLE as error:
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # torn files ask for bad places
+            raise
+        if "unable to mmap" in str(error):  # there is no memory left to map it to, or its disk has gone
+            raise OSError(errno.ENOMEM, f"{path}: could not be read: {str(error).splitlines()[0]}") from error
         raise ValueError(f"{path}: not a whole torch file (cut off or damaged)") from error
 
 

@@ -24,6 +24,7 @@ from retracker.checkpoint_files import newest_valid as newest_valid
 from retracker.checkpoint_files import settle, unfinished_name
 from retracker.checkpoint_files import survey as survey
 from retracker.checkpoint_files import verify as verify
+from retracker.checkpoint_files import verify_once as verify_once
 from retracker.checkpoint_files import write_atomically as write_atomically
 from retracker.models.descriptor import FeatureBooster
 

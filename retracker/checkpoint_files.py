@@ -6,11 +6,14 @@ comes and goes with the file in one rename, and a copy can be checked wherever i
 
 import hashlib
 import os
+import re
 import shutil
 import warnings
+import zipfile
 from contextlib import suppress
 from io import IOBase
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import torch
@@ -26,6 +29,8 @@ ZIP, ZIP_END, PLAIN_END = (
     22,
 )  # how it begins, and how one without comment ends: in 22 bytes
 CHUNK = 2**22
+LAST = re.compile(r"last(?:\.(\d+))?\.ckpt")  # the names of last states
+SOUND: set[tuple[Path, int, int]] = set()  # path, size and time of what this process has found to be whole
 
 
 def write_atomically(checkpoint: object, path: str | Path, *, keep: int = 1) -> None:
@@ -66,10 +71,29 @@ def verify(path: Path) -> None:
             raise ValueError(f"{path}: damaged: its content is not what was saved (its hash differs)")
 
 
-def newest_valid(directory: str | Path) -> Path | None:
-    """The most recently written .ckpt file that can be loaded whole, or None if there is none to resume from.
+def verify_once(path: Path) -> None:
+    """``verify``, but for a file that this process has found to be sound and that has not changed since."""
+    status = path.stat()
+    seen = (path.resolve(), status.st_size, status.st_mtime_ns)
+    if seen not in SOUND:
+        verify(path)
+        SOUND.add(seen)
 
-    Damaged files are passed over with a warning that names them.
+
+def torn(path: Path) -> bool:
+    """Whether a file's hash or its archive is wrong; raises OSError if it cannot be read."""
+    try:
+        verify(path)
+    except ValueError:
+        return True
+    with path.open("rb") as file:
+        return not zipfile.is_zipfile(file)
+
+
+def newest_valid(directory: str | Path) -> Path | None:
+    """The .ckpt file of the most steps that can be loaded whole, or None if there is none to resume from.
+
+    Damaged files are passed over with a warning that names them. Raises OSError if one could not be read.
     """
     found, damaged = survey(directory)
     for fault in damaged.values():
@@ -78,21 +102,45 @@ def newest_valid(directory: str | Path) -> Path | None:
 
 
 def survey(directory: str | Path) -> tuple[Path | None, dict[Path, str]]:
-    """What ``newest_valid`` finds, and what is wrong with each file that is newer."""
-    damaged = {}
+    """What ``newest_valid`` finds, and what is wrong with each file that has more steps or cannot be loaded.
+
+    Of as many steps last.ckpt comes first, then last.1.ckpt and so on, best.ckpt, and whatever is newer:
+    times alone are not those of writing where files were copied.
+    """
+    steps, damaged = {}, {}
     for path in newest_first(directory):
-        try:
-            verify(path)
-            checkpoint = read_torch(path, mmap=True)
-        except FileNotFoundError:  # handed down meanwhile
-            continue
-        except (ValueError, OSError) as error:
-            damaged[path] = str(error)
-            continue
-        if isinstance(checkpoint, dict) and "state_dict" in checkpoint:
-            return path, damaged
-        damaged[path] = f"{path}: not a checkpoint of a training run"
+        with suppress(FileNotFoundError):  # handed down meanwhile
+            try:
+                steps[path] = steps_of(path)
+            except ValueError as error:
+                damaged[path] = str(error)
+    for path in sorted(steps, key=lambda path: (-steps[path], age_of(path))):  # stable: then by time
+        with suppress(FileNotFoundError):
+            try:
+                verify_once(path)
+                return path, damaged
+            except ValueError as error:
+                damaged[path] = str(error)
     return None, damaged
+
+
+def steps_of(path: Path) -> int:
+    """How many steps a checkpoint has behind it. Raises ValueError if it is not one of a training run."""
+    try:
+        checkpoint = read_torch(path, mmap=True)
+        if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+            raise ValueError(f"{path}: not a checkpoint of a training run")
+    except ValueError:
+        verify_once(path)  # which says so if it is damaged
+        raise
+    found = checkpoint.get("global_step", 0)
+    return found if isinstance(found, int) else 0
+
+
+def age_of(path: Path) -> float | int:
+    """0 for last.ckpt, 1 for last.1.ckpt and so on; more than that for all others."""
+    named = LAST.fullmatch(path.name)
+    return int(named[1] or 0) if named else inf
 
 
 def newest_first(directory: str | Path) -> list[Path]:

@@ -7,14 +7,12 @@ has saved, and resume=auto goes on. Anything else: it was broken off; resume=aut
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
-from retracker.checkpoint import survey
 from retracker.configuration import RunFailed
 from retracker.data.faults import DataFault
 from retracker.data.stream_module import StreamModule
@@ -62,17 +60,6 @@ def warn_of_shared_store() -> None:
             "torchrun shares its store with the processes: after a restart they may not find each other; "
             "start it with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in its environment"
         )
-
-
-def newest_sound(directory: Path) -> Path | None:
-    """The checkpoint that resume=auto goes on from. Newer ones that are damaged are put out of its way."""
-    found, damaged = survey(directory)
-    for path, fault in damaged.items():
-        log.warning("resume=auto: passed over %s", fault)
-        if rank_zero_only.rank == 0 and path.name.startswith("last"):  # or it would be handed down
-            path.replace(path.with_name(f"{path.name}.damaged"))
-    log.info("resume=auto: %s", found or "nothing to resume from, starting afresh")
-    return found
 
 
 def dotted(config: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:

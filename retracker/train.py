@@ -22,13 +22,10 @@ from retracker.checkpoint import (
     load,
     load_backbone_weights,
     load_booster,
-    newest_valid,
-    read_torch,
-    resolve,
 )
 from retracker.configuration import compose_config, run_command
 from retracker.data.workers import end_with_parent
-from retracker.endings import exit_code, in_one_line, newest_sound, warn_of_shared_store
+from retracker.endings import exit_code, in_one_line, warn_of_shared_store
 from retracker.launch import DATE
 from retracker.launch.place import run_id, trainer_settings
 from retracker.launch.processes import recorded
@@ -36,11 +33,11 @@ from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.models.layers.attention import choose_kernel
 from retracker.models.tracker import ReTracker
+from retracker.resuming import checkpoint_to_resume, run_to_resume
 from retracker.training.callbacks import Preempted
 from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
 from retracker.training.quiet import speak_less
-from retracker.training.resume import check_resumable
 from retracker.training.run_record import RunRecord
 from retracker.training.summary_page import write_summary
 
@@ -108,26 +105,6 @@ def keep_freed_memory() -> None:
         return  # another C library: it does as it likes
     set_option(M_MMAP_THRESHOLD, 2**30)
     set_option(M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def checkpoint_to_resume(cfg: DictConfig) -> str | None:
-    """The checkpoint that ``resume`` names: none, the newest valid one of the output directory, or a path.
-
-    Raises ValueError if it is no checkpoint of a training, or one of another model.
-    """
-    if cfg.resume is None:
-        return None
-    if not isinstance(cfg.resume, str):
-        raise ValueError(f"resume: expected null, auto or the path of a .ckpt file, got {cfg.resume!r}")
-    if cfg.resume == "auto":
-        found = newest_sound(Path(cfg.paths.output_dir) / "checkpoints")
-    else:
-        found = resolve(cfg.resume)
-    if found is None:
-        return None
-    with torch.device("meta"):  # of this net only names and shapes are asked for
-        check_resumable(found, build_net(OmegaConf.to_container(cfg.model, resolve=True)))
-    return str(found)
 
 
 def build_data(cfg: DictConfig) -> pl.LightningDataModule:
@@ -235,26 +212,6 @@ def run(arguments: Sequence[str]) -> None:
         report(cfg, trainer)
     if code := exit_code(trainer):
         sys.exit(code)
-
-
-def run_to_resume(cfg: DictConfig) -> Path | None:
-    """The output directory of the newest earlier run of the same name and the same net, if there is one.
-
-    Every start has an output directory of its own, named after its date, unless the user names one.
-    """
-    output = Path(cfg.paths.output_dir)
-    if output.name != cfg.paths.date:
-        return None
-    files = output.parent.glob("*/checkpoints/*.ckpt")
-    for run in dict.fromkeys(
-        path.parents[1] for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True)
-    ):
-        found = newest_valid(run / "checkpoints")
-        if found is not None and read_torch(found, mmap=True).get("net_config") == OmegaConf.to_container(
-            cfg.model
-        ):
-            return run
-    return None
 
 
 def report(cfg: DictConfig, trainer: pl.Trainer) -> None:

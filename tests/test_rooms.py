@@ -32,6 +32,7 @@ DOORS = {
     "commands",
     "configuration",
     "endings",
+    "resuming",
     "train",
     "eval",
     "__init__",

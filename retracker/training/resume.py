@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from retracker.checkpoint import PREFIX, check_fit, read_torch, verify
+from retracker.checkpoint import PREFIX, check_fit, read_torch, verify_once
 from retracker.training.average import trainable
 
 NEEDED = (  # what Lightning writes, and what the module adds to it
@@ -19,7 +19,7 @@ def check_resumable(path: Path, net: nn.Module) -> None:
     """Raise ValueError unless ``path`` is what a training of a net with the tensors of ``net`` left."""
     if path.suffix == ".safetensors":
         raise ValueError(f"{path}: holds weights only; resume needs the .ckpt of a training")
-    verify(path)
+    verify_once(path)
     checkpoint = read_torch(path, mmap=True)
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: expected the checkpoint of a training, got a {type(checkpoint).__name__}")

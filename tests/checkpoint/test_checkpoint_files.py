@@ -1,5 +1,6 @@
 """A checkpoint is what was saved or it is refused, the ones before it stay, and a full disk harms none."""
 
+import errno
 import hashlib
 import os
 import resource
@@ -127,6 +128,39 @@ def test_when_the_last_is_damaged_the_one_before_is_found(tmp_path):
         assert newest_valid(tmp_path) == tmp_path / "last.1.ckpt"
 
 
+def test_in_a_folder_that_was_copied_the_most_steps_are_found(tmp_path):
+    """Its files are as new as the copying of each."""
+    for step in range(4):
+        write_atomically(STATE | {"global_step": step}, tmp_path / "last.ckpt", keep=3)
+        if step == 1:
+            write_atomically(STATE | {"global_step": step}, tmp_path / "best.ckpt")
+    for time, name in enumerate(("last.ckpt", "last.1.ckpt", "last.2.ckpt", "best.ckpt")):
+        os.utime(tmp_path / name, (time, time))
+    assert newest_valid(tmp_path) == tmp_path / "last.ckpt"
+    write_atomically(STATE | {"global_step": 3}, tmp_path / "best.ckpt")
+    assert newest_valid(tmp_path) == tmp_path / "last.ckpt"
+    (tmp_path / "last.ckpt").unlink()
+    assert newest_valid(tmp_path) == tmp_path / "best.ckpt"
+
+
+def test_a_file_that_cannot_be_read_just_now_is_not_damaged(path, monkeypatch):
+    def stale(file, *_):
+        raise OSError(errno.ESTALE, "Stale file handle", str(file))
+
+    monkeypatch.setattr("pathlib.Path.open", stale)
+    with pytest.raises(OSError, match="Stale file handle"):
+        newest_valid(path.parent)
+
+
+def test_a_file_for_which_there_is_no_memory_is_not_damaged(path, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("unable to mmap 512 bytes from file <last.ckpt>: Cannot allocate memory (12)")
+
+    monkeypatch.setattr("torch.load", refuse)
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        newest_valid(path.parent)
+
+
 def test_of_two_names_of_one_file_the_last_comes_first(path):
     os.link(path, path.with_name("last.1.ckpt"))
     assert [file.name for file in newest_first(path.parent)] == ["last.ckpt", "last.1.ckpt"]
@@ -166,7 +200,7 @@ def test_a_full_disk_leaves_all_as_it_was_and_says_so(small_disk):
     write_atomically(STATE, small_disk / "last.ckpt")
     with pytest.raises(OSError, match="No space left on device"):
         for step in range(3):
-            write_atomically(STATE | {"global_step": step}, small_disk / "last.ckpt", keep=3)
+            write_atomically(STATE | {"global_step": 8 + step}, small_disk / "last.ckpt", keep=3)
     assert all(not refused(file) for file in small_disk.iterdir())
     assert newest_valid(small_disk) == small_disk / "last.ckpt"
     assert list(small_disk.glob(".*")) == []

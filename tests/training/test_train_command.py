@@ -1,4 +1,5 @@
 import os
+import shutil
 
 import pytest
 import torch
@@ -54,9 +55,15 @@ def test_resume_auto_finds_the_run_that_was_left(tmp_path, monkeypatch):
             torch.save({"net_config": net_config, "state_dict": {}}, folder / "last.ckpt")
             os.utime(folder / "last.ckpt", (day, day))
     torn = tmp_path / "tracking" / "torn" / "checkpoints" / "last.ckpt"
+    assert run_to_resume(cfg) == tmp_path / "tracking" / "torn"
     torn.write_bytes(torn.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="torn"):
-        assert run_to_resume(cfg) == tmp_path / "tracking" / "good"
+    with (
+        pytest.warns(UserWarning, match="torn"),
+        pytest.raises(ValueError, match="no .* of .*/torn, "),
+    ):
+        run_to_resume(cfg)  # an older run is not what was meant
+    shutil.rmtree(torn.parents[1])
+    assert run_to_resume(cfg) == tmp_path / "tracking" / "good"
     named = compose_config("train", [f"++paths.output_dir={tmp_path / 'mine'}", "resume=auto"])
     assert run_to_resume(named) is None
 
