@@ -14,10 +14,9 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher import api
 
-from retracker.configuration import FAILURE_EXIT_CODE, MISTAKE_EXIT_CODE
-from retracker.launch.supervision import STOPPED_EXIT_CODE
+from retracker.launch.supervision import MISTAKE_EXIT_CODE, STOPPED_EXIT_CODE
 
-HUNG_EXIT_CODE = 70  # of the watchdog of training
+HUNG_EXIT_CODE, BROKEN_EXIT_CODE = 70, 1  # the first is the watchdog's
 TELLING = (
     MISTAKE_EXIT_CODE,
     HUNG_EXIT_CODE,
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChildFailedError as error:
         sys.stderr.write(f"{error}\n")
         codes = {failure.exitcode for failure in error.failures.values()}
-        return next((code for code in TELLING if code in codes), FAILURE_EXIT_CODE)
+        return next((code for code in TELLING if code in codes), BROKEN_EXIT_CODE)
     except SignalException as told:
         if told.sigval in TOLD_TO_STOP:  # and has handed it on, and waited until all had saved
             return STOPPED_EXIT_CODE
