@@ -19,7 +19,7 @@
 #     RETRACKER_SITE           a file of configs/paths, where it is not recognised by host name or folder
 #     RETRACKER_DATA, RETRACKER_OUTPUTS   where data lie and outputs go, whatever the site says
 #     RETRACKER_SKIP_CHECKS=1  (or --skip-checks) start without looking at the machine
-#     RETRACKER_TORCHRUN       words for torch.distributed.run, from scripts/train_elastic.sh
+#     RETRACKER_TORCHRUN       words for torchrun (retracker/launch/elastic.py), from scripts/train_elastic.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -52,7 +52,7 @@ if [[ -n "${TORCHELASTIC_RUN_ID:-}" ]]; then
 elif [[ -n "${RETRACKER_TORCHRUN:-}" ]]; then
     read -ra options <<<"$RETRACKER_TORCHRUN"
     unset RETRACKER_TORCHRUN
-    launcher=torchrun launch+=(-m torch.distributed.run "${options[@]}") processes=(--processes "$RETRACKER_PROCESSES")
+    launcher=torchrun launch+=(-m retracker.launch.elastic "${options[@]}") processes=(--processes "$RETRACKER_PROCESSES")
 elif [[ -n "${SLURM_STEP_ID:-}" && "${SLURM_JOB_NAME:-}" != bash && "${SLURM_JOB_NAME:-}" != interactive ]]; then
     launcher=SLURM
     if [[ "${SLURM_NTASKS:-1}" -eq "${SLURM_NNODES:-1}" && "${RETRACKER_PROCESSES:-$num_gpus}" -gt 1 ]]; then

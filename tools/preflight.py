@@ -78,6 +78,7 @@ def plan_of(cfg: DictConfig, here: Place, num_processes: int | None) -> Plan:
         num_parameters=sum(p.numel() for p in net.parameters()),
         precision=auto if cfg.trainer.precision == "auto" else str(cfg.trainer.precision),
         on_gpu=on_gpu,
+        num_checkpoints=cfg.callbacks.checkpoints.keep + 2,
         wants_gpu=cfg.trainer.accelerator in ("gpu", "cuda"),
         own_gpu=None if here.launcher == ALONE else here.rank % here.local_size,
     )

@@ -13,7 +13,6 @@ import torch
 OK, WARNING, FAILURE = "ok", "warning", "FAILURE"
 GIGABYTE, MEGABYTE = 2**30, 2**20
 FREE_SHARE = 0.9  # of a GPU's memory: less is free where somebody else computes, too
-KEPT_CHECKPOINTS = 4  # last, best, an older one, and the one that is being written
 BYTES_PER_PARAMETER = 16  # fp32 weights, their average, and Adam's two moments
 SHARED_PER_PROCESS = 256 * MEGABYTE  # of /dev/shm, through which data workers hand over their batches
 SHARED_AT_LEAST = 96 * MEGABYTE  # Docker gives 64 unless it is told otherwise
@@ -40,6 +39,7 @@ class Plan:
     precision: str
     on_gpu: bool  # there is one, and it is not refused by accelerator=cpu
     wants_gpu: bool  # there must be one
+    num_checkpoints: int = 5  # that lie there at a time: the last ones, the best, and one being written
     own_gpu: int | None = None  # where other processes look at the other ones
 
 
@@ -50,7 +50,7 @@ def machine(plan: Plan) -> Iterator[Finding]:
     if plan.on_gpu:
         yield arithmetic(plan.precision, torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
     yield writable(plan.output_dir)
-    yield disk(plan.num_parameters, free_bytes(plan.output_dir), plan.output_dir)
+    yield disk(plan, free_bytes(plan.output_dir))
     yield shared_memory(plan, Path("/dev/shm"))
     yield backend(on_gpu=plan.on_gpu)
 
@@ -136,15 +136,23 @@ def writable(folder: Path) -> Finding:
         )
 
 
-def disk(num_parameters: int, free: int, folder: Path) -> Finding:
-    """Whether all checkpoints of a net of this size fit beside one another."""
-    one = BYTES_PER_PARAMETER * num_parameters
-    told = f"{gigabytes(free)} free, checkpoints of {gigabytes(one)}, {KEPT_CHECKPOINTS} at a time"
-    if free < KEPT_CHECKPOINTS * one:
+def disk(plan: Plan, free: int) -> Finding:
+    """Whether all checkpoints of a net of this size fit beside one another.
+
+    Those that a run has left which goes on now will make room for the new ones.
+    """
+    one = BYTES_PER_PARAMETER * plan.num_parameters
+    there = sum(path.stat().st_size for path in plan.output_dir.glob("checkpoints/*.ckpt"))
+    needed = max(one, plan.num_checkpoints * one - there)
+    told = f"{gigabytes(free)} free, checkpoints of {gigabytes(one)}, {plan.num_checkpoints} at a time"
+    told += f", {gigabytes(there)} of them there" if there else ""
+    if free < needed:
         return Finding(
-            "disk", FAILURE, f"{folder}: {told}: make room, or say RETRACKER_OUTPUTS=<a folder with room>"
+            "disk",
+            FAILURE,
+            f"{plan.output_dir}: {told}: make room, or say RETRACKER_OUTPUTS=<a folder with room>",
         )
-    scarce = free < 2 * KEPT_CHECKPOINTS * one + GIGABYTE
+    scarce = free < 2 * needed + GIGABYTE
     return Finding("disk", WARNING if scarce else OK, told + (": that is scarce" if scarce else ""))
 
 

@@ -21,6 +21,8 @@ COMPARED = ("torch", "pytorch-lightning", "hydra-core", "numpy", "kornia", "timm
 # One per step of a job, beside those of Lightning's own choice (15000 to 24999) and those at which torchrun's
 # agents meet (scripts/train_elastic.sh: 28500 to 31999).
 MEETING_PORTS = range(25000, 28500)
+UNKNOWN = "unknown"  # the revision, where there is no checkout, or no git
+GIT_SECONDS = 10  # on a slow network drive it must not hold up a run
 MAX_SKEW = 5.0  # s between clocks: what is newest in a folder is judged by times
 
 
@@ -50,23 +52,38 @@ def facts() -> Facts:
 
 
 def revision() -> str:
-    """The commit of this checkout, marked if files differ from it; "unknown" where git tells nothing."""
-    folder = Path(__file__).parent
+    """The commit of this checkout, marked if files differ from it; "unknown" where git tells nothing in time.
+
+    A package that is installed inside somebody else's repository is no part of it.
+    """
+    own = Path(__file__)
+    questions = (
+        ["ls-files", "--error-unmatch", own.name],
+        ["rev-parse", "--short=12", "HEAD"],
+        ["status", "--porcelain", "-uno"],
+    )
     try:
-        found = [
-            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True).stdout
-            for words in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno"])
+        _, commit, changes = [
+            subprocess.run(
+                ["git", "--no-optional-locks", *words],
+                cwd=own.parent,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=GIT_SECONDS,
+            ).stdout
+            for words in questions
         ]
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return found[0].strip() + (" with changes" if found[1] else "")
+    except (OSError, subprocess.SubprocessError):
+        return UNKNOWN
+    return commit.strip() + (" with changes" if changes else "")
 
 
 def differences(told: Sequence[Facts]) -> list[str]:
     """One sentence for each thing in which a host differs from the first."""
     first, faults = told[0], []
     for other in {facts.host: facts for facts in told[1:]}.values():
-        if other.revision != first.revision:
+        if UNKNOWN not in (other.revision, first.revision) and other.revision != first.revision:
             faults.append(
                 f"{other.host} runs revision {other.revision}, {first.host} {first.revision}: "
                 "check out one and the same on all nodes"

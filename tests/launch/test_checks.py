@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,9 +64,28 @@ def test_a_gpu_must_have_kernels_and_should_have_bf16(precision, capability, lev
 
 
 def test_disk_must_hold_every_checkpoint_that_is_kept(tmp_path):
-    parameters = 300_000_000  # 4.8e9 bytes a checkpoint, 1.92e10 for four
-    for free, level in ((19 * 10**9, FAILURE), (20 * 10**9, WARNING), (100 * GIGABYTE, OK)):
-        assert checks.disk(parameters, free, tmp_path).level == level
+    planned = plan(tmp_path, num_parameters=300_000_000)  # 4.8e9 bytes a checkpoint, 2.4e10 for five
+    for free, level in ((23 * 10**9, FAILURE), (25 * 10**9, WARNING), (100 * GIGABYTE, OK)):
+        assert checks.disk(planned, free).level == level
+    assert checks.disk(replace(planned, num_checkpoints=4), 20 * 10**9).level == WARNING
+
+
+def test_a_run_that_goes_on_needs_no_room_for_what_it_has_written_already(tmp_path):
+    planned = plan(tmp_path, num_parameters=300_000_000)
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("last", "last.1", "last.2", "best"):
+        with (tmp_path / "checkpoints" / f"{name}.ckpt").open("w") as file:
+            file.truncate(4_800_000_000)  # takes no room
+    found = checks.disk(planned, 5 * 10**9)
+    assert found.level == WARNING and "17.9 GB of them there" in found.told
+    assert checks.disk(planned, 4 * 10**9).level == FAILURE  # one more must fit in any case
+
+
+def test_the_plan_counts_checkpoints_as_the_callback_keeps_them():
+    made = TOOL.plan_of(
+        compose_config("train", [*ON_CPU, "callbacks.checkpoints.keep=7"]), Place(ALONE, 0, 1, 1), 1
+    )
+    assert made.num_checkpoints == 9  # and the best, and the one being written
 
 
 def test_a_place_that_cannot_be_written_is_told_with_what_would_be_right(tmp_path):

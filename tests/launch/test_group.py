@@ -1,6 +1,7 @@
 """Processes meet before they train, and say who differs."""
 
 import os
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,30 @@ def test_the_skew_is_that_of_the_clocks_that_differ_most():
 def test_the_revision_is_a_commit_or_unknown(monkeypatch, tmp_path):
     monkeypatch.setattr(group, "__file__", str(tmp_path / "group.py"))
     assert group.revision() == "unknown"
+
+
+def test_a_package_in_a_repository_of_somebody_else_has_no_revision(monkeypatch, tmp_path):
+    def git(*words):
+        own = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *own, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    installed = tmp_path / "site-packages" / "group.py"
+    installed.parent.mkdir()
+    installed.touch()
+    git("init")
+    git("commit", "--allow-empty", "-m", "theirs")
+    monkeypatch.setattr(group, "__file__", str(installed))
+    assert group.revision() == "unknown"
+    git("add", str(installed))
+    git("commit", "-m", "ours")
+    assert len(group.revision()) == 12
+    installed.write_text("changed")
+    assert group.revision().endswith(" with changes")
+
+
+def test_only_revisions_that_both_know_can_differ():
+    unknown = replace(HERE, host="b", revision="unknown")
+    assert differences([HERE, unknown]) == differences([unknown, HERE]) == []
 
 
 def meet_as_task(rank, environ):

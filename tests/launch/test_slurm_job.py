@@ -51,6 +51,7 @@ def job(started, tmp_path):
             "PYTHON": str(tmp_path / "fake_python"),
             "NOTES": str(tmp_path),
             "TRAINS": "on",
+            "RETRACKER_OUTPUTS": str(tmp_path / "outputs"),
             "SLURM_JOB_ID": "77",
             "SLURM_JOB_NAME": "retracker",
             "SLURM_NTASKS": "2",
@@ -92,18 +93,32 @@ def test_a_warned_job_lets_all_tasks_save_and_is_queued_again_under_its_id(job, 
     ("environ", "code", "requeued"),
     [
         ({"TRAINS": "0"}, 0, []),
-        ({"TRAINS": "1"}, 1, []),
+        ({"TRAINS": "1"}, 0, ["requeue 77"]),
+        ({"TRAINS": "70"}, 0, ["requeue 77"]),
+        ({"TRAINS": "1", "SLURM_RESTART_COUNT": "3", "RETRACKER_MAX_REQUEUES": "3"}, 1, []),
         ({"TRAINS": "2"}, 2, []),
         ({"TRAINS": "75"}, 0, ["requeue 77"]),
         ({"TRAINS": "75", "SLURM_RESTART_COUNT": "3", "RETRACKER_MAX_REQUEUES": "3"}, 75, []),
         ({"TRAINS": "75", "SLURM_ARRAY_JOB_ID": "70", "SLURM_ARRAY_TASK_ID": "5"}, 0, ["requeue 70_5"]),
     ],
 )
-def test_a_job_is_queued_again_only_if_it_was_stopped_before_its_last_step(
+def test_a_job_is_queued_again_unless_it_is_done_or_something_must_be_put_right(
     job, tmp_path, environ, code, requeued
 ):
     assert job("tracking", **environ).wait(60) == code
     assert notes(tmp_path, "requeues") == requeued
+
+
+def test_a_job_that_breaks_off_at_once_three_times_in_a_row_is_not_queued_again(job, tmp_path):
+    def ends(count, **environ):
+        return job("tracking", SLURM_RESTART_COUNT=str(count), **environ).wait(60)
+
+    assert [ends(0, TRAINS="1"), ends(1, TRAINS="70"), ends(2, TRAINS="1")] == [0, 0, 1]
+    assert len(notes(tmp_path, "requeues")) == 2
+    # What was stopped, or has run for half an hour, ends the row.
+    assert [ends(0, TRAINS="1"), ends(1, TRAINS="1"), ends(2, TRAINS="75")] == [0, 0, 0]
+    assert [ends(3, TRAINS="1"), ends(4, TRAINS="1"), ends(5, TRAINS="1", SECONDS="1800")] == [0, 0, 0]
+    assert [ends(6, TRAINS="1"), ends(7, TRAINS="1"), ends(8, TRAINS="1")] == [0, 0, 1]
 
 
 def test_a_task_of_a_sweep_trains_its_own_line(job, tmp_path):

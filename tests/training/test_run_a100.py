@@ -70,7 +70,7 @@ EACH_GPU = SLURM | {
 EACH_NODE = EACH_GPU | {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "mine"}
 ELASTIC = (
-    "-m torch.distributed.run --nnodes={} --nproc-per-node=8 "
+    "-m retracker.launch.elastic --nnodes={} --nproc-per-node=8 "
     "--rdzv-backend=c10d --rdzv-endpoint={} --rdzv-id={} "
 )
 GPUS = "model=base trainer=ddp data.num_workers=8 data.train.synthetic.size=512"
