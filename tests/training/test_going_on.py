@@ -9,6 +9,7 @@ from test_training_run import SMALL, run
 from retracker.checkpoint import read_torch, write_atomically
 from retracker.configuration import RunFailed, compose_config
 from retracker.train import checkpoint_to_resume
+from retracker.training.guard import NonFiniteLoss
 
 
 def resume(folder, *overrides):
@@ -51,3 +52,9 @@ def test_a_run_that_goes_on_from_a_path_goes_on_from_its_own_states_when_it_is_s
     with pytest.raises(ValueError, match="holds last.ckpt of another run"):
         resume(tmp_path / "two", *given)
     assert resume(tmp_path / "two", f"resume={own}") == str(own)
+
+
+def test_a_net_that_diverges_ends_in_the_words_of_the_guard(tmp_path):
+    wild = ("module.optimisation.optimizer.lr=1e30", "total_steps=40", "trainer.limit_val_batches=0")
+    with pytest.raises(NonFiniteLoss, match="were not finite in .* steps in a row"):
+        run(tmp_path, *wild)
