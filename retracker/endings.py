@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
-from retracker.configuration import RunFailed
+from retracker.configuration import FAILURE_EXIT_CODE, RunFailed
 from retracker.data.faults import DataFault
 from retracker.data.stream_module import StreamModule
 from retracker.training.callbacks import Checkpoints
@@ -43,12 +43,14 @@ def last_line(error: Exception) -> str:
 
 def exit_code(trainer: pl.Trainer) -> int:
     """Of a training that came to an end or was told to."""
-    told = any(callback.stopped for callback in trainer.callbacks if isinstance(callback, Checkpoints))
+    told = [each for each in trainer.callbacks if isinstance(each, Checkpoints) and each.stopped]
     if not told or trainer.global_step >= trainer.max_steps:
         return 0
     # Lightning ends the first process at once when another one that it started does not end with 0.
     own_child = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
-    return 0 if own_child and not trainer.is_global_zero else STOPPED
+    if own_child and not trainer.is_global_zero:
+        return 0
+    return FAILURE_EXIT_CODE if any(each.unsaved for each in told) else STOPPED
 
 
 def warn_of_shared_store() -> None:

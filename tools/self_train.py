@@ -4,7 +4,7 @@ python tools/self_train.py control                               # how good labe
 python tools/self_train.py label FILMS... --out LABELS           # can be stopped, and goes on
 retracker data check tracks_folder LABELS/train                  # look at them
 python -m retracker.train +experiment=self_training labels=LABELS
-python tools/self_train.py compare LABELS --ckpt tiny,runs/best.ckpt
+python tools/self_train.py compare LABELS --trackers tiny,runs/best.ckpt
 python tools/self_train.py run FILMS... --out DIR --steps 2000   # all of it
 """
 

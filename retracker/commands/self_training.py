@@ -69,7 +69,8 @@ def run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
         raise ValueError(f"{labels}: nothing was kept to train on; the account above says why")
     validated = any(labels.glob(f"{PARTS[1]}/*/*.npz"))
     last = training / "checkpoints" / "last.ckpt"
-    if not (last.exists() and checkpoint.read_torch(last)["global_step"] >= arguments.steps):
+    whole = checkpoint.newest_valid(last.parent)
+    if whole != last or checkpoint.read_torch(last, mmap=True)["global_step"] < arguments.steps:
         words = [
             "+experiment=self_training",
             f"labels='{labels}'",

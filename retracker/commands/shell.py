@@ -27,6 +27,7 @@ from rich.text import Text
 from torch import nn
 
 from retracker.checkpoint import load
+from retracker.configuration import FAILURE_EXIT_CODE, RunFailed
 from retracker.models.descriptor import FeatureBooster
 
 USER_ERROR = 2  # exit code of a mistake on the command line or in its files
@@ -50,6 +51,9 @@ def exit_code(program: str, action: Callable[[], int | None]) -> int:
     except (ValueError, OSError) as error:
         complain(program, error)
         return USER_ERROR
+    except RunFailed as error:
+        complain(program, error)
+        return FAILURE_EXIT_CODE
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED

@@ -11,15 +11,21 @@ from retracker.types import FeatureLevel, Grid
 
 
 def sample(level: FeatureLevel, xy: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:
-    """Bilinearly read a feature level at pixels ``xy``; beyond the map its border is repeated."""
+    """Bilinearly read a feature level at pixels ``xy``; beyond the map its border is repeated.
+
+    What is read at NaN is NaN: torch's own backward pass on CPUs would take it for an index, and crash.
+    """
     height, width = level.map.shape[-2:]
-    cell = (xy.float() - level.offset) / level.stride  # index of a cell; a cell's centre is a whole number
+    nowhere = xy.isnan()
+    known = xy.masked_fill(nowhere, 0.0)
+    cell = (known.float() - level.offset) / level.stride  # index of a cell; a cell's centre is a whole number
     size = cell.new_tensor([width, height])
     grid = (2 * cell + 1) / size - 1
     values = F.grid_sample(
         level.map, grid[:, :, None].to(level.map.dtype), padding_mode="border", align_corners=False
     )
-    return values[..., 0].transpose(1, 2)  # B C N 1 -> B N C
+    found = values[..., 0].transpose(1, 2)  # B C N 1 -> B N C
+    return found.masked_fill(nowhere.any(-1, keepdim=True), torch.nan)
 
 
 def sample_image(image: Float[Tensor, "B C H W"], xy: Float[Tensor, "B N 2"]) -> Float[Tensor, "B N C"]:

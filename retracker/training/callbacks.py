@@ -55,6 +55,11 @@ class Checkpoints(pl.Callback):
         """The state with the best value of the monitored metric."""
         return self.directory / "best.ckpt"
 
+    @property
+    def unsaved(self) -> bool:
+        """Whether the latest state could not be saved: what went before it is all that there is."""
+        return self._failures > 0
+
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.is_global_zero and (left := clear_unfinished(self.directory)):
             log.info("removed what a killed run had not finished writing: %s", ", ".join(map(str, left)))

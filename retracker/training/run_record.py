@@ -58,13 +58,15 @@ class RunRecord(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_step >= trainer.max_steps:
             self._end(trainer, "finished")
-        elif any(getattr(callback, "signalled", False) for callback in trainer.callbacks):
+        elif told_to_stop(trainer):
             self._end(trainer, "stopped: told to by a signal")
         else:
             self._end(trainer, "stopped: before its last step")
 
     def on_exception(self, trainer, pl_module, exception) -> None:
-        if isinstance(exception, KeyboardInterrupt):
+        if told_to_stop(trainer):
+            self._end(trainer, "stopped: told to by a signal")
+        elif isinstance(exception, KeyboardInterrupt):
             self._end(trainer, "stopped: interrupted (Ctrl-C)")
         else:
             said = " ".join(str(exception).split())
@@ -90,6 +92,11 @@ class RunRecord(pl.Callback):
             write_record(self.path, self._record)
         except OSError as error:
             log.warning("%s could not be written: %s", self.path, error)
+
+
+def told_to_stop(trainer: pl.Trainer) -> bool:
+    """Whether all processes have agreed to stop since a signal told one of them to."""
+    return any(getattr(callback, "stopped", False) for callback in trainer.callbacks)
 
 
 def start_of(trainer: pl.Trainer, here: Mapping, hosts: list[str]) -> dict[str, object]:

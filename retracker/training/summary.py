@@ -99,12 +99,24 @@ def ways_on(run: Run) -> list[tuple[str, str]]:
     given = [word for word in options if not word.startswith(("resume=", "paths.output_dir="))]
     ways = []
     if run.record["steps"] < run.record["planned_steps"]:
-        again = shlex.join([*given, "resume=auto", f"paths.output_dir={folder}"])
+        again = shlex.join([*given, "resume=auto", f"paths.output_dir={in_hydra(folder)}"])
         ways.append(("Go on", f"python -m retracker.train {again}"))
     for path in [path for path in run.checkpoints if path.name == "best.ckpt"] or run.checkpoints[-1:]:
-        ways.append(("Evaluate", f"python -m retracker.eval benchmark=synthetic_val ckpt={path}"))
-        ways.append(("Track", f"retracker track VIDEO --grid 20 --ckpt {path}"))
+        if "booster" in str(run.record["config"]["model"].get("_target_")):
+            continue  # it follows no points
+        ckpt = f"ckpt={in_hydra(path)}"
+        ways.append(("Evaluate", f"python -m retracker.eval benchmark=synthetic_val {shlex.quote(ckpt)}"))
+        ways.append(("Track", f"retracker track VIDEO --grid 20 --ckpt {shlex.quote(str(path))}"))
     return [*ways, ("Curves and pictures", f"tensorboard --logdir {folder}")]
+
+
+def in_hydra(value: object) -> str:
+    """A value of an override in Hydra's words, which give a meaning to signs such as = and a comma."""
+    text = str(value)
+    if not set(text) & set("=,'\"(){}[]: "):
+        return text
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def checkpoint_rows(run: Run) -> list[tuple[str, str, str]]:

@@ -193,3 +193,16 @@ def test_grid_sample_is_called_in_one_place():
     }
     assert "geometry/coords.py" in callers
     assert [c for c in callers if c != "geometry/coords.py" and not c.startswith("data/synthetic/")] == []
+
+
+def test_at_a_point_that_is_nowhere_nothing_is_read_and_all_others_are_read_as_ever():
+    level = FeatureLevel(map=ramp().requires_grad_(), stride=1.0, offset=0.5)
+    xy = points(20)
+    lost = xy.clone()
+    lost[:, 3, 1] = torch.nan
+    lost.requires_grad_()
+    found = sample(level, lost)
+    keep = [i for i in range(20) if i != 3]
+    assert torch.equal(found[:, keep], sample(level, xy)[:, keep]) and found[:, 3].isnan().all()
+    found[:, keep].sum().backward()  # torch's own would end the process
+    assert lost.grad[:, 3].eq(0).all() and level.map.grad.isfinite().all()

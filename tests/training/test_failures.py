@@ -19,6 +19,7 @@ from retracker.configuration import RunFailed, compose_config
 from retracker.train import build_trainer, checkpoint_to_resume, main
 from retracker.training.guard import MOST_STATES, NonFiniteGuard
 from retracker.training.memory_advice import memory_advice, out_of_memory
+from retracker.training.run_record import read_record
 
 EVERY_STEP = "callbacks.checkpoints.every_n_steps=1"
 
@@ -137,6 +138,9 @@ def test_a_run_that_is_told_to_stop_in_a_validation_loses_nothing(tmp_path, monk
     with monkeypatch.context() as patch:
         stopped = disturbed_run(tmp_path / "broken", patch, SendIn(), *validated)
     assert stopped.global_step == 2 and not (tmp_path / "broken/checkpoints/best.ckpt").exists()
+    assert (
+        read_record(tmp_path / "broken" / "run.json")["starts"][0]["exit"] == "stopped: told to by a signal"
+    )
     resumed = run(tmp_path / "broken", *validated, "resume=auto")
     torch.testing.assert_close(weights(resumed), unbroken, rtol=0, atol=0)
 

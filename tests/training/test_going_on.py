@@ -2,13 +2,16 @@
 
 import errno
 import os
+import signal
 
 import pytest
-from test_training_run import SMALL, run
+from test_training_run import SMALL, SendSignal, disturbed_run, run
 
 from retracker.checkpoint import read_torch, write_atomically
 from retracker.configuration import RunFailed, compose_config
+from retracker.endings import exit_code
 from retracker.train import checkpoint_to_resume
+from retracker.training.guard import NonFiniteLoss
 
 
 def resume(folder, *overrides):
@@ -28,7 +31,7 @@ def test_a_sound_checkpoint_is_not_put_aside_because_it_could_not_be_read_once(t
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"last.ckpt", "last_good.ckpt"}
 
 
-def stale(*_):
+def stale(*_, **__):
     raise OSError(errno.ESTALE, "Stale file handle")
 
 
@@ -51,3 +54,16 @@ def test_a_run_that_goes_on_from_a_path_goes_on_from_its_own_states_when_it_is_s
     with pytest.raises(ValueError, match="holds last.ckpt of another run"):
         resume(tmp_path / "two", *given)
     assert resume(tmp_path / "two", f"resume={own}") == str(own)
+
+
+def test_a_net_that_diverges_ends_in_the_words_of_the_guard(tmp_path):
+    wild = ("module.optimisation.optimizer.lr=1e30", "total_steps=40", "trainer.limit_val_batches=0")
+    with pytest.raises(NonFiniteLoss, match="were not finite in .* steps in a row"):
+        run(tmp_path, *wild)
+
+
+def test_a_run_that_is_told_to_stop_and_cannot_save_does_not_say_that_it_has(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("retracker.training.callbacks.write_atomically", stale)
+        stopped = disturbed_run(tmp_path, patch, SendSignal(signal.SIGUSR1), "total_steps=9")
+    assert stopped.global_step < 9 and exit_code(stopped) == 1

@@ -1,6 +1,7 @@
 """run.json says what a run was started with, on what, each time, and what became of it."""
 
 import json
+import shlex
 import signal
 import subprocess
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 import torch
 from test_training_run import CutPower, PowerCut, SendSignal, SpoilLoss, disturbed_run, run
 
+from retracker.configuration import compose_config
 from retracker.training.machine import hardware, packages, revision
 from retracker.training.run_record import LOST, changes, read_record, write_record
+from retracker.training.summary import read_run, ways_on
 from retracker.training.summary_page import write_summary
 
 QUIET = ("trainer.limit_val_batches=0", "total_steps=2")
@@ -112,3 +115,14 @@ def test_a_machine_is_described_in_json():
     here = json.loads(json.dumps({"hardware": hardware(), "packages": packages()}))
     assert here["hardware"]["memory_gb"] > 0 and len(here["hardware"]["gpus"]) == torch.cuda.device_count()
     assert {"python", "torch", "pytorch-lightning", "hydra-core"} <= here["packages"].keys()
+
+
+def test_the_command_to_go_on_is_one_that_hydra_reads(tmp_path):
+    folder = tmp_path / "lr=0.1, it's"
+    run(folder.with_name("plain"), *QUIET, "total_steps=2", "trainer.max_steps=1")
+    folder.with_name("plain").rename(folder)
+    record = record_of(folder)
+    write_record(folder / "run.json", record | {"planned_steps": 2})
+    [command] = [command for words, command in ways_on(read_run(folder)) if words == "Go on"]
+    word = shlex.split(command)[-1]
+    assert compose_config("train", [word]).paths.output_dir == str(folder)
