@@ -4,7 +4,8 @@ start returns at once, and what it started outlives the terminal; run stays in f
 again whenever it fails, after a pause that doubles from failure to failure, until it ends with exit code 0,
 is stopped, ends with exit code 2 (a mistake in its words), or has failed too often in too short a time:
 status says why. Everything is in outputs/daemons/NAME (RETRACKER_DAEMONS: another folder than
-outputs/daemons): log, log.1, ... and status.json. The command gets RETRACKER_DATE=NAME, so that every start
+outputs/daemons; each of several nodes needs its own): log, log.1, ... and status.json.
+The command gets RETRACKER_DATE=NAME, so that every start
 writes to one folder of outputs, unless that is set already.
 """
 
@@ -33,7 +34,9 @@ from retracker.launch.supervision import (
     Daemon,
     Policy,
     Status,
+    elsewhere,
     keeper,
+    kept_already,
     read_status,
 )
 
@@ -113,7 +116,7 @@ def stay(folder: Path, command: Sequence[str], arguments: argparse.Namespace) ->
 def start(folder: Path, own: Sequence[str], command: Sequence[str]) -> None:
     """Start a daemon in a session of its own, and wait until it is there."""
     if keeper(folder) is not None:
-        raise AlreadyKept(f"{folder.name}: a daemon keeps it already (status and stop know it)")
+        raise AlreadyKept(kept_already(folder))
     folder.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, __file__, "run", *own[1:], "--", *command]
     with (folder / "daemon.out").open("w") as out:
@@ -147,7 +150,10 @@ def stop(folder: Path, grace: float) -> None:
 def told(folder: Path) -> str:
     """What status says."""
     status = read_status(folder)
-    if keeper(folder) is None and status.state in (RUNNING, WAITING):
+    unkept = keeper(folder) is None and status.state in (RUNNING, WAITING)
+    if unkept and elsewhere(folder):
+        status = replace(status, reason=f"says a daemon on {', '.join(elsewhere(folder))}: ask there")
+    elif unkept:
         status = replace(status, state="dead", reason="the daemon was killed; the command with it")
     return "\n".join(f"{name:<10}{value}" for name, value in lines(folder, status).items()) + "\n"
 

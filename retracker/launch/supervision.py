@@ -20,6 +20,7 @@ from retracker.launch.ending import left, send
 from retracker.launch.processes import (
     ALIVE,
     DAEMON,
+    ELSEWHERE,
     KEPT_BY,
     Record,
     clear,
@@ -192,8 +193,24 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyKept(f"{folder.name}: a daemon keeps it already (status and stop know it)") from None
+            raise AlreadyKept(kept_already(folder)) from None
         yield
+
+
+def kept_already(folder: Path) -> str:
+    """Why no second daemon may start, and what to do if the first is one of another node."""
+    hosts = elsewhere(folder)
+    if keeper(folder) is None and hosts:
+        return (
+            f"{folder.name}: a daemon on {', '.join(hosts)} keeps it already in {folder.parent}: "
+            "say RETRACKER_DAEMONS=<another one on each node>"
+        )
+    return f"{folder.name}: a daemon keeps it already (status and stop know it)"
+
+
+def elsewhere(folder: Path) -> list[str]:
+    """Other hosts whose daemons have left their records in a folder."""
+    return sorted({each.host for each in records(folder) if each.role == DAEMON and each.state == ELSEWHERE})
 
 
 def write_status(folder: Path, status: Status) -> None:

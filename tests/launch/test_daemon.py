@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from retracker.launch.processes import start_ticks
+from retracker.launch.processes import DAEMON, look_up, start_ticks, write
 from retracker.launch.supervision import Policy, Status, locked, read_status, write_status
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,18 @@ def test_a_name_that_is_not_known_and_a_command_that_is_missing_are_one_line(dae
     for words, message in ((("status", "mine"), "no daemon has kept"), (("start", "mine"), "-- COMMAND")):
         done = daemon(*words)
         assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_daemon_of_another_node_in_the_same_folder_is_named(daemon, tmp_path):
+    folder = tmp_path / "mine"
+    theirs = replace(look_up(DAEMON, os.getpid()), host="node7")
+    write(folder, theirs)
+    write_status(folder, Status("running", "", ["true"], 1.5))
+    assert "says a daemon on node7: ask there" in daemon("status", "mine").stdout
+    with locked(folder):
+        second = daemon("run", "mine", "--", "true")
+    assert second.returncode == 2 and "daemon on node7 keeps it" in second.stderr
+    assert "RETRACKER_DAEMONS=" in second.stderr
 
 
 def test_the_lock_is_one_and_a_status_is_read_as_it_was_written(tmp_path):
