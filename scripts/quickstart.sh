@@ -21,7 +21,7 @@ evaluate ckpt=untrained baselines=[stay] paths.output_dir="$OUT/eval_before" | t
 
 section "3/5 Train on the embedded data for $STEPS steps"
 "$PYTHON" -m retracker.train +experiment=tracking total_steps="$STEPS" trainer.val_check_interval=40 \
-    data.train.synthetic.num_frames=8 data.train.synthetic.num_points=40 paths.output_dir="$OUT" "$@"
+    data.train.synthetic.num_frames=8 data.train.synthetic.num_points=40 paths.output_dir="$OUT" resume=auto "$@"
 
 section "4/5 Score the trained network"
 evaluate ckpt="$LAST" paths.output_dir="$OUT/eval_after" | tee "$OUT/after.txt"
