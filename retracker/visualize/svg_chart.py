@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 from math import ceil, floor, isfinite, log10
 
 Curve = Sequence[tuple[int, float]]  # (step, value)
@@ -11,7 +12,8 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 12, 46, 26  # px around the curves
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#a16207", "#0e7490", "#be185d")
 INK, GREY, GRID = "#1e293b", "#64748b", "#e2e8f0"
 POINTS = 240  # of a line: more are not seen
-NOISY = 40  # points from which on a line is drawn smoothed, and faintly as it is
+LONG = 40  # points from which on a line has no dots
+WINDING = 3  # times its own height that a line goes up and down, from which on it is noisy
 SMOOTH = 0.9
 TICKS = 4
 LETTER, GAP = 5.9, 17  # px, about, in the legend
@@ -105,13 +107,22 @@ def line(frame: Frame, curve: Curve, colour: str) -> str:
     if len(curve) == 1:
         x, y = frame.x(curve[0][0]), frame.y(curve[0][1])
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>'
-    if len(curve) < NOISY:
+    if len(curve) < LONG:
         dots = "".join(
             f'<circle cx="{frame.x(step):.1f}" cy="{frame.y(value):.1f}" r="2" fill="{colour}"/>'
             for step, value in curve
         )
         return path(frame, curve, colour, 1.6) + dots
+    if not noisy(curve):
+        return path(frame, curve, colour, 1.6)
     return path(frame, curve, colour, 0.8, faint=True) + path(frame, smoothed(curve), colour, 1.8)
+
+
+def noisy(curve: Curve) -> bool:
+    """Whether a curve goes up and down so often that a mean tells more: a learning rate does not."""
+    values = [value for _, value in curve]
+    way = sum(abs(after - before) for before, after in pairwise(values))
+    return way > WINDING * (max(values) - min(values))
 
 
 def path(frame: Frame, curve: Curve, colour: str, width: float, *, faint: bool = False) -> str:

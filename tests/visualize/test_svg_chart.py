@@ -49,3 +49,10 @@ def test_nothing_is_drawn_of_nothing():
 )
 def test_numbers_are_short(value, text):
     assert short(value) == text
+
+
+def test_only_what_goes_up_and_down_is_smoothed():
+    warm_up_and_decay = [(step, min(step / 10, 1 - step / 100)) for step in range(100)]
+    tremble = [(step, step / 100 + step % 2) for step in range(100)]
+    assert len([e for e in parsed(lr=warm_up_and_decay).iter() if e.tag.endswith("polyline")]) == 1
+    assert len([e for e in parsed(loss=tremble).iter() if e.tag.endswith("polyline")]) == 2
