@@ -65,7 +65,8 @@ def test_two_nodes_train_together_and_leave_one_set_of_files(agent, tmp_path):
     assert "MEMBER: 1/2" in members and "MEMBER: 2/2" in members
     [run] = (tmp_path / "debug_fast").iterdir()
     assert run.name == "both"
-    assert sorted(path.name for path in (run / "checkpoints").glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
+    kept = {path.name for path in (run / "checkpoints").glob("*.ckpt")}
+    assert kept == {"best.ckpt", "last.ckpt", "last.1.ckpt", "last.2.ckpt"}
     assert len(list(run.rglob("events.*"))) == len(list(run.rglob("config.yaml"))) == 1
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
 
