@@ -28,6 +28,14 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(gpu)
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """What a command sets the number of threads to ends with its test: sums of the next would round otherwise."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def cfg():
     """The configuration of ``python -m retracker.train``, with nothing overridden."""

@@ -69,7 +69,12 @@ def test_a_frame_of_plain_tensors_is_a_step_of_the_net_to_the_bit(small, frames)
             assert torch.equal(visible[alive], expected.visible[0, alive])
             assert torch.equal(confidence[alive], expected.confidence[0, alive])
     assert list(step.start()) == list(named(ours))
-    assert all(torch.equal(a[alive], b[0, alive]) for a, b in zip(state, named(ours).values(), strict=True))
+    filled = ours.memory.filled[0, alive] > 0
+    for (name, theirs), own in zip(named(ours).items(), state, strict=True):
+        pair = own[alive], theirs[0, alive]
+        if name in ("memory_keys", "memory_values"):  # N L F D: what lies where nothing is filled is nobody's
+            pair = tuple(ring.transpose(1, 2)[filled] for ring in pair)
+        assert torch.equal(*pair), name
 
 
 def test_onnxruntime_answers_a_step_as_torch_does(small, tracker, frames):
