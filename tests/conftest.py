@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def threads():
-    """What a command sets the number of threads to ends with its test: sums of the next would round otherwise."""
+    """A number of threads that a command sets ends with its test: later sums would round otherwise."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
