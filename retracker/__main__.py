@@ -4,7 +4,8 @@ import importlib
 import sys
 from types import MappingProxyType
 
-USER_ERROR = 2
+from retracker.host import MISTAKE
+
 # Each command's module, which has main(argv) -> exit code and is imported only when it is asked for.
 COMMANDS = MappingProxyType(
     {
@@ -32,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         known = ", ".join(COMMANDS)
         sys.stderr.write(f"retracker: expected one of the commands {known}, got {command!r}\n")
-        return USER_ERROR
+        return MISTAKE
     return importlib.import_module(COMMANDS[command][0]).main(rest)
 
 

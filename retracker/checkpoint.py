@@ -19,7 +19,6 @@ from retracker.backbone_weights import load_backbone_weights as load_backbone_we
 from retracker.backbone_weights import read_torch as read_torch
 from retracker.booster_weights import released_booster
 from retracker.checkpoint_files import clear_unfinished as clear_unfinished
-from retracker.checkpoint_files import free_space as free_space
 from retracker.checkpoint_files import newest_valid as newest_valid
 from retracker.checkpoint_files import settle, unfinished_name
 from retracker.checkpoint_files import survey as survey

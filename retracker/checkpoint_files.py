@@ -7,7 +7,6 @@ comes and goes with the file in one rename, and a copy can be checked wherever i
 import hashlib
 import os
 import re
-import shutil
 import warnings
 import zipfile
 from contextlib import suppress
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 
 from retracker.backbone_weights import read_torch
+from retracker.host import flush
 
 MARK = b"sha256:"
 COMMENT = len(MARK) + 64  # hexadecimal digits
@@ -194,21 +194,6 @@ def settle(unfinished: Path, path: Path) -> None:
     os.replace(unfinished, path)
     with suppress(OSError):  # not every file system knows how to flush a folder
         flush(path.parent)
-
-
-def flush(path: Path) -> None:
-    """Wait until what was written is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def free_space(path: Path) -> int:
-    """Bytes that can still be written where ``path`` is or would be."""
-    there = next((folder for folder in (path, *path.parents) if folder.is_dir()), Path("/"))
-    return shutil.disk_usage(there).free
 
 
 def write_hashed(checkpoint: object, path: Path) -> None:

@@ -10,9 +10,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from retracker.host import FAILURE, MISTAKE
+
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
-MISTAKE_EXIT_CODE = 2
-FAILURE_EXIT_CODE = 1
 FULL_KEY = "full_key: "  # what Hydra's errors name a part of the configuration after
 # Groups that stand in no defaults list, so that they are chosen with a plus.
 ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
@@ -79,10 +79,10 @@ def run_command(main: Callable[[Sequence[str]], None], arguments: Sequence[str] 
         sys.stdout.write(f"{asked}\n")
     except MISTAKES as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
-        return MISTAKE_EXIT_CODE
+        return MISTAKE
     except RunFailed as error:
         sys.stderr.write(f"error: {one_line(error)}\n")
-        return FAILURE_EXIT_CODE
+        return FAILURE
     return 0
 
 

@@ -13,15 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 
-from retracker.configuration import FAILURE_EXIT_CODE, RunFailed
+from retracker.configuration import RunFailed
 from retracker.data.faults import DataFault
 from retracker.data.stream_module import StreamModule
+from retracker.host import FAILURE, STOPPED
 from retracker.training.callbacks import Checkpoints
 from retracker.training.memory_advice import memory_advice, out_of_memory
 
 log = logging.getLogger(__name__)
-
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 def in_one_line(error: Exception, data: StreamModule, cfg: DictConfig) -> Exception | None:
@@ -50,7 +49,7 @@ def exit_code(trainer: pl.Trainer) -> int:
     own_child = isinstance(getattr(trainer.strategy, "cluster_environment", None), LightningEnvironment)
     if own_child and not trainer.is_global_zero:
         return 0
-    return FAILURE_EXIT_CODE if any(each.unsaved for each in told) else STOPPED
+    return FAILURE if any(each.unsaved for each in told) else STOPPED
 
 
 def warn_of_shared_store() -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ from retracker.checkpoint import (
     load_booster,
 )
 from retracker.configuration import compose_config, run_command
-from retracker.data.workers import end_with_parent
 from retracker.endings import exit_code, in_one_line, warn_of_shared_store
+from retracker.host import die_with_parent
 from retracker.launch import DATE
 from retracker.launch.place import run_id, trainer_settings
 from retracker.launch.processes import recorded
@@ -82,7 +83,7 @@ def set_up_process(cfg: DictConfig) -> None:
     """Seed every generator, share the cores among the processes of this machine, and let logs be seen."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
     if "LOCAL_RANK" in os.environ:  # started by torchrun, or by the first process
-        end_with_parent()
+        die_with_parent(signal.SIGKILL)
         warn_of_shared_store()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     if "OMP_NUM_THREADS" not in os.environ:

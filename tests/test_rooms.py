@@ -52,6 +52,7 @@ class Rule:
 
 TABLE = {
     "types": Rule(set(), {"torch", "jaxtyping"}, OUTSIDE),
+    "host": Rule(set(), set()),
     "geometry": Rule({"types"}, TENSORS, OUTSIDE),
     "media": Rule({"types"}, TENSORS | {"numpy", "av", "cv2", "PIL", "h5py"}),
     "models": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
@@ -59,7 +60,9 @@ TABLE = {
     "models/layers/kernels.py": Rule({"types", "geometry"}, TENSORS | {"flash_attn"}, OUTSIDE),
     "losses": Rule({"types", "geometry"}, TENSORS, OUTSIDE),
     "metrics": Rule({"types", "geometry"}, TENSORS | {"numpy"}, OUTSIDE),
-    "data": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}),
+    "data": Rule(
+        {"types", "geometry", "media", "host"}, TENSORS | {"numpy", "cv2", "h5py", "fsspec", "skimage"}
+    ),
     # pickle: to restrict its unpickler.
     "data/safe_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
     "data/mapped_pickle.py": Rule({"media"}, {"numpy"}, {"logging"}),
@@ -81,12 +84,12 @@ TABLE = {
         {"logging", "pickle"},
     ),
     "training": Rule(
-        {"types", "models", "losses", "metrics", "visualize", "checkpoint"},
+        {"types", "models", "losses", "metrics", "visualize", "checkpoint", "host"},
         TENSORS | {"numpy", "pytorch_lightning", "rich"},
         {"pickle"},
     ),
     "training/history.py": Rule(set(), {"tensorboard"}),
-    "launch": Rule(set(), {"torch", "lightning_fabric", "pytorch_lightning"}, {"pickle"}),
+    "launch": Rule({"host"}, {"torch", "lightning_fabric", "pytorch_lightning"}, {"pickle"}),
     "visualize": Rule({"types", "geometry", "media"}, TENSORS | {"numpy", "cv2", "PIL"}),
     "visualize/curves.py": Rule({"media"}, {"matplotlib"}),
     "visualize/reliability.py": Rule(set(), {"matplotlib"}),
@@ -100,7 +103,7 @@ TABLE = {
         {"torch", "safetensors"},
         {"logging"},
     ),
-    "checkpoint_files": Rule({"backbone_weights"}, {"torch"}, {"logging"}),
+    "checkpoint_files": Rule({"backbone_weights", "host"}, {"torch"}, {"logging"}),
     "backbone_weights": Rule({"types", "models"}, {"torch", "safetensors", "huggingface_hub"}, {"logging"}),
     "booster_weights": Rule({"models"}, {"torch"}, {"logging", "pickle"}),
     "weights": Rule(set(), set(), OUTSIDE),

@@ -19,7 +19,8 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from retracker.checkpoint import build_net
-from retracker.configuration import MISTAKE_EXIT_CODE, compose_config, run_command
+from retracker.configuration import compose_config, run_command
+from retracker.host import MISTAKE
 from retracker.launch import DATE
 from retracker.launch.checks import FAILURE, OK, WARNING, Finding, Plan, machine
 from retracker.launch.group import MAX_SKEW, Facts, GroupFault, differences, facts, meet, meet_own, skew
@@ -58,7 +59,7 @@ def run(words: Sequence[str]) -> None:
         chosen["launcher"] = "torchrun, which is next"
     (show_json if arguments.json else show)(chosen, findings, first=here.rank == 0)
     if any(finding.level == FAILURE for finding in findings):
-        sys.exit(MISTAKE_EXIT_CODE)
+        sys.exit(MISTAKE)
 
 
 def plan_of(cfg: DictConfig, here: Place, num_processes: int | None) -> Plan:

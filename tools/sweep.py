@@ -33,10 +33,10 @@ from omegaconf import DictConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from retracker.commands.sites import choose, sites
-from retracker.configuration import FAILURE_EXIT_CODE, MISTAKE_EXIT_CODE, compose_config, run_command
+from retracker.configuration import compose_config, run_command
+from retracker.host import FAILURE, MISTAKE, STOPPED
 from retracker.launch.children import Children, alone_in
 from retracker.launch.processes import KEPT_BY
-from retracker.launch.supervision import STOPPED_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 FINISHED = "0"  # what exit_code says of a run that took all its steps
@@ -97,7 +97,7 @@ def sweep(words: Sequence[str]) -> None:
     sys.stdout.write(markdown(rows))
     failed = set() if arguments.table else codes - {0}
     if failed:
-        sys.exit(MISTAKE_EXIT_CODE if failed == {MISTAKE_EXIT_CODE} else FAILURE_EXIT_CODE)
+        sys.exit(MISTAKE if failed == {MISTAKE} else FAILURE)
 
 
 def combine(overrides: Sequence[str]) -> list[list[str]]:
@@ -141,7 +141,7 @@ def train_all(runs: Sequence[Run], at_once: int) -> set[int]:
     with ThreadPoolExecutor(at_once) as pool:
         codes = set(pool.map(partial(train, children), runs))
     if children.stopped:
-        sys.exit(STOPPED_EXIT_CODE)
+        sys.exit(STOPPED)
     return codes - {None}
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from retracker.checkpoint import load_booster
 from retracker.commands.extractors import EXTRACTORS
 from retracker.commands.shell import (
-    USER_ERROR,
     OneLineParser,
     check_folder,
     check_positive,
@@ -22,6 +21,7 @@ from retracker.commands.shell import (
     find_device,
     say,
 )
+from retracker.host import MISTAKE
 from retracker.media.features import read_features, write_features
 from retracker.media.image import read_image
 from retracker.models.descriptor import FeatureBooster, boost
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_features(written, boosted, binary=booster.binary, image=image, detector=detector)
         found = len(boosted.xy)
         say(f"{path}: {found} keypoints boosted, wrote {written}" if found else _nothing(path, written))
-    return USER_ERROR if failed else 0
+    return MISTAKE if failed else 0
 
 
 def boost_image(booster: FeatureBooster, find: Find, path: Path) -> LocalFeatures:

@@ -10,7 +10,6 @@ from torch import Tensor
 from retracker.commands.match_lists import PairLine, read_pairs, stems
 from retracker.commands.match_pair import GeometryQuestion, PairTask
 from retracker.commands.shell import (
-    USER_ERROR,
     OneLineParser,
     add_common_arguments,
     check_folder,
@@ -21,6 +20,7 @@ from retracker.commands.shell import (
     say,
 )
 from retracker.commands.tables import POSITION, parse_points, read_queries
+from retracker.host import MISTAKE
 from retracker.inference.pair import DEFAULT_GRID, PairMatcher
 from retracker.inference.verification import SAMPLE_SIZE, SOLVERS, THRESHOLD_PX, check_question
 from retracker.inference.warp import DEFAULT_WARP_GRID
@@ -69,7 +69,7 @@ def _match_list(
             sys.stderr.write(f"{PROGRAM}: {arguments.pairs}, line {line.number}: {reason}\n")
             num_broken += 1
     say(f"{len(lines) - num_broken} of {len(lines)} pairs matched")
-    return USER_ERROR if num_broken else 0
+    return MISTAKE if num_broken else 0
 
 
 def _task(arguments: argparse.Namespace) -> PairTask:

@@ -27,10 +27,10 @@ from rich.text import Text
 from torch import nn
 
 from retracker.checkpoint import load
-from retracker.configuration import FAILURE_EXIT_CODE, RunFailed
+from retracker.configuration import RunFailed
+from retracker.host import FAILURE, MISTAKE
 from retracker.models.descriptor import FeatureBooster
 
-USER_ERROR = 2  # exit code of a mistake on the command line or in its files
 COMPILERS = ("g++", "clang++")
 INTERRUPTED = 130  # what shells report after Ctrl-C
 LINE_EVERY = 30.0  # s, where there is no terminal for a bar
@@ -41,7 +41,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         sys.stderr.write(f"{self.prog}: {message} (see {self.prog} --help)\n")
-        raise SystemExit(USER_ERROR)
+        raise SystemExit(MISTAKE)
 
 
 def exit_code(program: str, action: Callable[[], int | None]) -> int:
@@ -50,10 +50,10 @@ def exit_code(program: str, action: Callable[[], int | None]) -> int:
         return action() or 0
     except (ValueError, OSError) as error:
         complain(program, error)
-        return USER_ERROR
+        return MISTAKE
     except RunFailed as error:
         complain(program, error)
-        return FAILURE_EXIT_CODE
+        return FAILURE
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED

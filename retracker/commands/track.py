@@ -12,7 +12,6 @@ from torch import nn
 
 from retracker.commands.shell import (
     INTERRUPTED,
-    USER_ERROR,
     OneLineParser,
     add_common_arguments,
     check_folder,
@@ -29,6 +28,7 @@ from retracker.commands.shell import (
 from retracker.commands.track_live import LiveSource, is_live, live_name, live_source, without_password
 from retracker.commands.track_queries import add_query_arguments, chosen_queries
 from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
+from retracker.host import MISTAKE
 from retracker.inference.clip import track
 from retracker.media.sources import FrameSource, Window, as_source, pictures_in, videos_in
 from retracker.types import TrackResult
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
                 failed += 1
             if stop():
                 return INTERRUPTED
-    return USER_ERROR if failed else 0
+    return MISTAKE if failed else 0
 
 
 def _parser() -> OneLineParser:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from retracker.host import flush
+
 T = TypeVar("T")
 
 LEAVE = 0.9  # of the limit, after an eviction: the next one is not due at once
@@ -92,7 +94,7 @@ class DiskCache:
             partial = making / f"{name}.partial{suffix}"
             try:
                 make(partial)
-                _sync(partial)
+                flush(partial)
                 # Loaded before anybody can evict it; and what cannot be loaded is not kept.
                 value = load(partial)
                 self._keep(partial, name, suffix)
@@ -161,14 +163,6 @@ def _size(name: str) -> int:
     """The size that an entry's name tells; -1 if it tells none."""
     size = name.split(".")[1:2]
     return int(size[0]) if size and size[0].isdigit() else -1
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
 
 
 def _write(file: int, total: int) -> None:

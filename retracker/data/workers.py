@@ -1,17 +1,16 @@
 """How a process behaves that only reads data for another, and what became of it."""
 
-import ctypes
 import multiprocessing
 import signal
 from collections.abc import Iterable, Sized
-from contextlib import suppress
 
 import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from retracker.host import die_with_parent
+
 LAST = 120  # s: as long as any cluster waits between its warning and the end
-PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 NOWHERE = -1
 ADVICE = {
     signal.SIGKILL: "most likely the machine ran out of memory: lower data.num_workers or data.batch_size",
@@ -31,16 +30,7 @@ def settle(_: int) -> None:
     cv2.setNumThreads(0)  # 0: in the caller's own thread
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST))
-    end_with_parent()
-
-
-def end_with_parent() -> None:
-    """Be killed when whoever started this process ends, however it ends (on Linux).
-
-    Else what is left of a killed run goes on, and writes where the next one does.
-    """
-    with suppress(OSError, AttributeError, TypeError):  # another system
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)
 
 
 class Noted(Dataset):

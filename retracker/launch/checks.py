@@ -2,13 +2,14 @@
 
 import ctypes
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from retracker.host import free_space, nearest
 
 OK, WARNING, FAILURE = "ok", "warning", "FAILURE"
 GIGABYTE, MEGABYTE = 2**30, 2**20
@@ -50,7 +51,7 @@ def machine(plan: Plan) -> Iterator[Finding]:
     if plan.on_gpu:
         yield arithmetic(plan.precision, torch.cuda.get_device_capability(), torch.cuda.get_arch_list())
     yield writable(plan.output_dir)
-    yield disk(plan, free_bytes(plan.output_dir))
+    yield disk(plan, free_space(plan.output_dir))
     yield shared_memory(plan, Path("/dev/shm"))
     yield backend(on_gpu=plan.on_gpu)
 
@@ -154,16 +155,6 @@ def disk(plan: Plan, free: int) -> Finding:
         )
     scarce = free < 2 * needed + GIGABYTE
     return Finding("disk", WARNING if scarce else OK, told + (": that is scarce" if scarce else ""))
-
-
-def free_bytes(folder: Path) -> int:
-    """What the file system of a folder, which need not be there yet, has left for this user."""
-    return shutil.disk_usage(nearest(folder)).free
-
-
-def nearest(folder: Path) -> Path:
-    """The folder, or what there is already of the way to it."""
-    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
 
 
 def shared_memory(plan: Plan, folder: Path) -> Finding:

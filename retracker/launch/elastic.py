@@ -14,14 +14,9 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher import api
 
-from retracker.launch.supervision import MISTAKE_EXIT_CODE, STOPPED_EXIT_CODE
+from retracker.host import FAILURE, HUNG, MISTAKE, STOPPED
 
-HUNG_EXIT_CODE, BROKEN_EXIT_CODE = 70, 1  # the first is the watchdog's
-TELLING = (
-    MISTAKE_EXIT_CODE,
-    HUNG_EXIT_CODE,
-    STOPPED_EXIT_CODE,
-)  # what others end with, then, is 1 or a signal
+TELLING = (MISTAKE, HUNG, STOPPED)  # what others end with, then, is 1 or a signal
 TOLD_TO_STOP = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -30,7 +25,7 @@ class Agent(LocalElasticAgent):
 
     def _monitor_workers(self, worker_group):
         result = super()._monitor_workers(worker_group)
-        if any(failure.exitcode == MISTAKE_EXIT_CODE for failure in result.failures.values()):
+        if any(failure.exitcode == MISTAKE for failure in result.failures.values()):
             self._remaining_restarts = 0
         return result
 
@@ -43,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ChildFailedError as error:
         sys.stderr.write(f"{error}\n")
         codes = {failure.exitcode for failure in error.failures.values()}
-        return next((code for code in TELLING if code in codes), BROKEN_EXIT_CODE)
+        return next((code for code in TELLING if code in codes), FAILURE)
     except SignalException as told:
         if told.sigval in TOLD_TO_STOP:  # and has handed it on, and waited until all had saved
-            return STOPPED_EXIT_CODE
+            return STOPPED
         raise
     return 0
 

@@ -3,7 +3,6 @@
 import importlib.metadata
 import os
 import socket
-import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from torch import distributed
 
+from retracker import host
 from retracker.launch.place import ELASTIC, Place
 
 COMPARED = ("torch", "pytorch-lightning", "hydra-core", "numpy", "kornia", "timm", "nvidia-nccl-cu13")
@@ -22,7 +22,7 @@ COMPARED = ("torch", "pytorch-lightning", "hydra-core", "numpy", "kornia", "timm
 # agents meet (scripts/train_elastic.sh: 28500 to 31999).
 MEETING_PORTS = range(25000, 28500)
 UNKNOWN = "unknown"  # the revision, where there is no checkout, or no git
-GIT_SECONDS = 10  # on a slow network drive it must not hold up a run
+SHOWN = 12  # digits of a commit
 MAX_SKEW = 5.0  # s between clocks: what is newest in a folder is judged by times
 
 
@@ -52,31 +52,11 @@ def facts() -> Facts:
 
 
 def revision() -> str:
-    """The commit of this checkout, marked if files differ from it; "unknown" where git tells nothing in time.
-
-    A package that is installed inside somebody else's repository is no part of it.
-    """
-    own = Path(__file__)
-    questions = (
-        ["ls-files", "--error-unmatch", own.name],
-        ["rev-parse", "--short=12", "HEAD"],
-        ["status", "--porcelain", "-uno"],
-    )
-    try:
-        _, commit, changes = [
-            subprocess.run(
-                ["git", "--no-optional-locks", *words],
-                cwd=own.parent,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=GIT_SECONDS,
-            ).stdout
-            for words in questions
-        ]
-    except (OSError, subprocess.SubprocessError):
+    """The commit of this checkout, marked if files differ; "unknown" where git tells nothing in time."""
+    found = host.revision(Path(__file__))
+    if found["revision"] is None:
         return UNKNOWN
-    return commit.strip() + (" with changes" if changes else "")
+    return found["revision"][:SHOWN] + (" with changes" if found["dirty"] else "")
 
 
 def differences(told: Sequence[Facts]) -> list[str]:

@@ -5,12 +5,9 @@ A pid alone says little, since numbers are used again: with the time it was star
 recorded.
 """
 
-import ctypes
 import json
 import os
-import signal
 import socket
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,7 +18,6 @@ TRAIN, AGENT, DAEMON = "train", "torchrun", "daemon"
 KEPT_BY = "RETRACKER_DAEMON"  # the environment variable in which a daemon tells its record to what it keeps
 ALIVE, GONE, OTHER, ELSEWHERE = "alive", "gone", "gone, its number is another's", "on another host"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -155,9 +151,3 @@ def boot_seconds() -> int:
     """When this machine was booted, in seconds since 1970."""
     lines = Path("/proc/stat").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("btime"))
-
-
-def die_with_parent(number: signal.Signals) -> None:
-    """Have this process get a signal when its parent dies, where the system can do that."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

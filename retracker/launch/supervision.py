@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from retracker import host
 from retracker.launch.ending import left, send
 from retracker.launch.processes import (
     ALIVE,
@@ -25,16 +26,11 @@ from retracker.launch.processes import (
     Record,
     clear,
     descendants,
-    die_with_parent,
     look_up,
     record,
     records,
 )
 
-MISTAKE_EXIT_CODE, STOPPED_EXIT_CODE = (
-    2,
-    75,
-)  # of our commands: never the better for another try; saved and stopped
 STEP = re.compile(r"\bstep (\d+)/\d+|\btrained (\d+) steps")  # what training says of itself
 ORPHANS = 3  # s that what a command leaves behind may still take
 RUNNING, WAITING, FINISHED, STOPPED, GAVE_UP = "running", "waiting", "finished", "stopped", "gave up"
@@ -96,7 +92,7 @@ class Daemon:
             while True:
                 began = time.time()
                 code = self._once(log, environ)
-                healthy = time.time() - began >= self.policy.healthy or code == STOPPED_EXIT_CODE
+                healthy = time.time() - began >= self.policy.healthy or code == host.STOPPED
                 in_a_row = 1 if healthy else in_a_row + 1
                 failed = [when for when in failed if when > time.time() - self.policy.window]
                 failed += [] if healthy else [time.time()]
@@ -115,7 +111,7 @@ class Daemon:
             return STOPPED, "told to stop"
         if code == 0:
             return FINISHED, "the command ended by itself, with exit code 0"
-        if code == MISTAKE_EXIT_CODE:
+        if code == host.MISTAKE:
             return GAVE_UP, "exit code 2: something must be put right first, see the log"
         if num_failed >= self.policy.failures:
             return (
@@ -133,7 +129,7 @@ class Daemon:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGTERM),  # nobody would keep it, so let it save
+            preexec_fn=lambda: host.die_with_parent(signal.SIGTERM),  # nobody would keep it, so let it save
             text=True,
             errors="replace",
         )

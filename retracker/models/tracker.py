@@ -145,9 +145,7 @@ class ReTracker(nn.Module):
             first = state is None
             if now.cut:
                 state = state.detach()
-            if first or now.any_born:
-                state = self.join(now.features, state, xy, now.born)
-            frame, state = self.follow(now.features, state, xy, now.born, now.noise, now.seen)
+            frame, state = self.step(now.features, state, xy, now.born, now.noise, now.seen, now.any_born)
             if sought is not None and not first:  # in their own frame there is nothing to find
                 frame = replace(frame, anchor_cells=self.coarse.classify(*sought, now.features.matching))
             frames.append(frame)
@@ -167,9 +165,14 @@ class ReTracker(nn.Module):
         born: Bool[Tensor, "B N"],
         noise: Noise | None = None,
         seen: Bool[Tensor, "B N"] | None = None,
+        births: bool | None = None,
     ) -> tuple[FramePrediction, TrackState]:
-        """Find every point in one frame; points that are ``born`` here start at ``xy``."""
-        return self.follow(features, self.admit(features, state, xy, born), xy, born, noise, seen)
+        """Find every point in one frame; points that are ``born`` here start at ``xy``.
+
+        ``births``: whether any are, where that is known. To look at ``born`` makes a host wait for its GPU.
+        """
+        state = self.admit(features, state, xy, born, births)
+        return self.follow(features, state, xy, born, noise, seen)
 
     @graph
     def follow(
@@ -210,18 +213,11 @@ class ReTracker(nn.Module):
         state: TrackState | None,
         xy: Float[Tensor, "B N 2"],
         born: Bool[Tensor, "B N"],
+        births: bool | None = None,
     ) -> TrackState:
         """Describe the points that start in this frame and give them their place in the state."""
-        return state if state is not None and not born.any() else self.join(features, state, xy, born)
-
-    def join(
-        self,
-        features: FeaturePyramid,
-        state: TrackState | None,
-        xy: Float[Tensor, "B N 2"],
-        born: Bool[Tensor, "B N"],
-    ) -> TrackState:
-        """As ``admit``, without a look at whether anybody is born."""
+        if state is not None and not (born.any() if births is None else births):
+            return state
         fresh = self.empty_state(features, xy)
         state = fresh if state is None else state
         # Nobody looks into the rings where they are not filled: what lies there need not be cleared away.

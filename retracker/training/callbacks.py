@@ -9,7 +9,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from retracker.checkpoint import clear_unfinished, free_space, write_atomically
+from retracker.checkpoint import clear_unfinished, write_atomically
+from retracker.host import free_space
 
 log = logging.getLogger(__name__)
 

@@ -1,41 +1,20 @@
-"""Where and with what a training runs: revision, packages, processor, memory, GPUs. Nothing here may fail."""
+"""Where and with what a training runs: packages, processor, memory, GPUs. Nothing here may fail."""
 
 import os
 import platform
 import re
 import socket
-import subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 
 import torch
 
-PATIENCE = 10  # s: git on a slow network drive must not hold up a run
 GIGABYTE = 1e9
 DRIVER = Path("/proc/driver/nvidia/version")
 JOB = (  # what schedulers tell a process about itself
     *("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "SLURM_JOB_NODELIST"),
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
 )
-
-
-def revision(file: Path) -> dict[str, str | bool | None]:
-    """The commit that ``file`` belongs to, and whether its tree is changed; None where git cannot say."""
-    unknown = {"revision": None, "dirty": None}
-    if git(file.parent, "ls-files", "--error-unmatch", str(file)) is None:
-        return unknown  # a package installed inside somebody else's repository is no part of it
-    commit, changes = git(file.parent, "rev-parse", "HEAD"), git(file.parent, "status", "--porcelain")
-    return {"revision": commit, "dirty": None if changes is None else changes != ""}
-
-
-def git(folder: Path, *arguments: str) -> str | None:
-    """What git answers; None if there is no git, no repository, or no answer in time."""
-    command = ["git", "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def packages() -> dict[str, str]:

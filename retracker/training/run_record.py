@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from retracker.training.machine import hardware, job, packages, revision
+from retracker.host import revision
+from retracker.training.machine import hardware, job, packages
 from retracker.training.ranks import of_all_ranks
 
 log = logging.getLogger(__name__)

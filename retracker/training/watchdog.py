@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
+from retracker.host import HUNG
+
 log = logging.getLogger(__name__)
 
-HUNG = 70  # the exit code
 TURNS = 20  # how often a limit is looked at while it passes
 LONGEST_TURN = 5.0  # s
 

@@ -21,7 +21,7 @@ import torch
 from hydra.utils import instantiate
 from layouts.tracks_folder import LAYOUT
 from layouts.truth import rendered
-from small_training import SMALL
+from small_training import FROM_FOLDERS
 from torch.utils.data import DataLoader, Dataset
 from walls import Walls
 
@@ -212,7 +212,7 @@ def test_an_excerpt_that_shows_nothing_gives_way_to_the_next():
 
 
 VALIDATED = (
-    *SMALL,
+    *FROM_FOLDERS,
     "total_steps=2",
     "dataset@data.val=tracks_folder_val",
     "data.val.num_clips=1",

@@ -196,7 +196,7 @@ def test_a_folder_without_records_is_one_line(tmp_path, capsys):
 def test_a_child_dies_with_its_parent():
     code = (
         "import os, signal, subprocess, sys\n"
-        "from retracker.launch.processes import die_with_parent\n"
+        "from retracker.host import die_with_parent\n"
         "child = subprocess.Popen(['sleep', '60'], preexec_fn=lambda: die_with_parent(signal.SIGKILL))\n"
         "print(child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -5,20 +5,12 @@ import signal
 
 import pytest
 import pytorch_lightning as pl
+from small_training import CLIPS, QUICK
 
-from retracker.endings import STOPPED
+from retracker.host import STOPPED
 from retracker.train import build_trainer, main
 
-SMALL = (
-    "+experiment=tracking",
-    "+debug=fast",
-    "pretrained=none",
-    "trainer.accelerator=cpu",
-    "trainer.devices=1",
-    "trainer.limit_val_batches=0",
-    "data.train.synthetic.size=64",
-    "data.train.synthetic.num_frames=4",
-)
+SMALL = ("+experiment=tracking", *QUICK, *CLIPS, "trainer.devices=1", "trainer.limit_val_batches=0")
 
 
 class Warn(pl.Callback):

@@ -8,22 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_training import CHECKED, CLIPS, QUICK
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 600  # s, on a busy machine: a start takes most of it
 
-SMALL = (
-    "+debug=fast",
-    "pretrained=none",
-    "total_steps=4",
-    "trainer.accelerator=cpu",
-    "data.train.synthetic.size=64",
-    "data.train.synthetic.num_frames=4",
-    "data.train.synthetic.num_points=5",
-    "data.val.size=64",
-    "data.val.num_frames=4",
-    "data.val.length=1",
-)
+SMALL = (*QUICK, *CLIPS, *CHECKED, "data.val.length=1", "total_steps=4")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from omegaconf import OmegaConf
+from small_training import BESIDE_PAIRS, PAIRS, QUICK
 from test_training_run import TWO, events, on_two_processes, weights
 from torch import nn
 
@@ -16,29 +17,9 @@ from retracker.train import train
 from retracker.training.pose_validation import PoseValidation, gathered, with_weights
 from retracker.training.progress import ProgressBar
 
-SMALL = (
-    "+debug=fast",
-    "pretrained=none",
-    "total_steps=2",
-    "trainer.accelerator=cpu",
-    "trainer.devices=1",
-    "data.train.posed.size=64",
-    "data.train.moving.num_points=9",
-    "data.pairing.num_points=9",
-    "module.supervision.num_anchors=16",
-    "callbacks.pose.num_pairs=2",
-    "callbacks.pose.grid=4",
-)
-PAIRS = ("data.val.pairs.size=64", "data.val.num_points=9")
-CLIPS = (
-    "data.train.clips.size=64",
-    "data.train.clips.num_frames=3",
-    "data.train.clips.num_points=5",
-    "data.val.size=64",
-    "data.val.num_frames=3",
-    "data.val.num_points=5",
-    "data.block=1",
-)
+SMALL = (*QUICK, *PAIRS, "total_steps=2", "trainer.devices=1", "callbacks.pose.num_pairs=2")
+VALIDATION = ("data.val.pairs.size=64", "data.val.num_points=9")
+CLIPS = (*BESIDE_PAIRS, "data.block=1")
 
 
 def run(experiment, directory, *overrides):
@@ -47,7 +28,7 @@ def run(experiment, directory, *overrides):
 
 
 def test_a_run_learns_from_anchors_and_leaves_pose_pictures_and_a_best_checkpoint(tmp_path):
-    trainer = run("matching", tmp_path, *PAIRS)
+    trainer = run("matching", tmp_path, *VALIDATION)
     tags = events(tmp_path).Tags()
     for name in ("train/anchor", "train/PCK@1", "val/PCK@3", "val/PCK@5"):
         assert name in tags["scalars"]
@@ -70,7 +51,7 @@ def test_clips_and_pairs_are_trained_together_and_both_are_validated(tmp_path):
 
 
 def train_as_one_of_two(rank, directory):
-    trainer = run("matching", directory, *PAIRS, *TWO)
+    trainer = run("matching", directory, *VALIDATION, *TWO)
     torch.save(weights(trainer), directory / f"rank{rank}.pt")
     shown = {name: float(value) for name, value in trainer.callback_metrics.items() if "val/" in name}
     (directory / f"rank{rank}.json").write_text(json.dumps(shown, sort_keys=True))

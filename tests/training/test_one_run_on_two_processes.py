@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import pytorch_lightning as pl
 import torch
+from small_training import BESIDE_PAIRS, CHECKED, CLIPS, PAIRS
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import distributed
 
@@ -20,31 +21,13 @@ from retracker.train import build_trainer, train
 SMALL = ("+debug=fast", "ckpt=tiny", "trainer.accelerator=cpu", "trainer.limit_val_batches=1.0")
 TRACKING = (
     "+experiment=tracking",
+    *CLIPS,
+    *CHECKED,
     "data.train.synthetic.difficulty=easy",
-    "data.train.synthetic.size=64",
-    "data.train.synthetic.num_frames=4",
-    "data.train.synthetic.num_points=5",
-    "data.val.size=64",
-    "data.val.num_frames=4",
     "data.val.length=3",
     "~callbacks.pictures",
 )
-JOINT = (
-    "+experiment=joint",
-    "data.train.posed.size=64",
-    "data.train.moving.num_points=9",
-    "data.pairing.num_points=9",
-    "module.supervision.num_anchors=16",
-    "callbacks.pose.num_pairs=3",
-    "callbacks.pose.grid=4",
-    "data.train.clips.size=64",
-    "data.train.clips.num_frames=3",
-    "data.train.clips.num_points=5",
-    "data.val.size=64",
-    "data.val.num_frames=3",
-    "data.val.num_points=5",
-    "data.block=2",
-)
+JOINT = ("+experiment=joint", *PAIRS, *BESIDE_PAIRS, "callbacks.pose.num_pairs=3", "data.block=2")
 # Each with how many clips there are in a step; they are dealt out to one process or to two.
 RUNS = {
     "tracking": (2, 1, (*TRACKING, "total_steps=20", "trainer.val_check_interval=20")),

@@ -11,7 +11,8 @@ import torch
 from test_training_run import CutPower, PowerCut, SendSignal, SpoilLoss, disturbed_run, run
 
 from retracker.configuration import compose_config
-from retracker.training.machine import hardware, packages, revision
+from retracker.host import revision
+from retracker.training.machine import hardware, packages
 from retracker.training.run_record import LOST, changes, read_record, write_record
 from retracker.training.summary import read_run, ways_on
 from retracker.training.summary_page import write_summary

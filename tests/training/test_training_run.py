@@ -11,6 +11,7 @@ from math import isnan
 import pytest
 import pytorch_lightning as pl
 import torch
+from small_training import CHECKED, CLIPS, QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import retracker.checkpoint as checkpoint
@@ -20,17 +21,12 @@ from retracker.training.guard import NonFiniteGuard, NonFiniteLoss
 
 SMALL = (
     "+experiment=tracking",
-    "+debug=fast",
-    "pretrained=none",
-    "total_steps=4",
-    "trainer.accelerator=cpu",
-    "trainer.devices=1",
-    "data.train.synthetic.size=64",
-    "data.train.synthetic.num_frames=4",
-    "data.train.synthetic.num_points=5",
-    "data.val.size=64",
-    "data.val.num_frames=4",
+    *QUICK,
+    *CLIPS,
+    *CHECKED,
     "data.val.length=1",
+    "total_steps=4",
+    "trainer.devices=1",
 )
 
 

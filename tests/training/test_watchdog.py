@@ -9,9 +9,10 @@ import pytest
 import pytorch_lightning as pl
 from test_training_run import disturbed_run, run
 
+from retracker.host import HUNG
 from retracker.train import build_trainer
 from retracker.training.trace import StreamTrace, steps_that_count
-from retracker.training.watchdog import HUNG, Mark, Watchdog
+from retracker.training.watchdog import Mark, Watchdog
 
 IMPATIENT = ("callbacks.watchdog.timeout_s=6", "callbacks.watchdog.slow_timeout_s=60")
 
