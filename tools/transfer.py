@@ -3,10 +3,11 @@
 Of each clip so many frames are tracked forth, and the points found in the last one back to the first, by a
 fresh run that knows nothing of the way there. A point survives if it is called visible at both ends and comes
 back to within 8 px of its start. "cycle error" is the median of the points that a tracker keeps, each its
-own; "of all" the mean of all points asked for, kept or lost. Where nothing can be seen to move, a tracker
-comes back from wherever it went: "of textured" counts only points that cv2.goodFeaturesToTrack might take
-(the smaller eigenvalue of their structure tensor is above 1 % of the frame's largest). A tracker that never
-moves is perfect by these measures: look at the pictures.
+own; "half within" the median of all points asked for, lost ones being infinitely far; "of all" their mean,
+lost or not. Where nothing can be seen to move, a tracker comes back from wherever it went: "of textured"
+counts only points that cv2.goodFeaturesToTrack might take (the smaller eigenvalue of their structure tensor
+is above 1 % of the frame's largest). A tracker that never moves is perfect by these measures: look at the
+pictures.
 
 Of pairs with known truth (scikit-image's motorcycle; graf and aloe of OpenCV's examples, if their folder is
 given) a grid of points is tracked from one image to the other as a clip of two frames; distances are

@@ -28,7 +28,11 @@ class Cycle:
     textured: Bool[Tensor, " N"]  # there is texture around its start
 
     def scores(self) -> dict[str, float]:
-        """Shares in percent, distances in px; NaN where there is nothing to measure on."""
+        """Shares in percent, distances in px; NaN where there is nothing to measure on.
+
+        "half within": so near to their starts half of all points come back, of which those not kept never do.
+        Unlike the median of those that a tracker chose to keep, it asks the same points of every tracker.
+        """
         survived = self.kept & (self.error < NEAR)
         moved = (self.there.tracks[-1] - self.there.tracks[0]).norm(dim=-1)
         return {
@@ -36,6 +40,7 @@ class Cycle:
             "of textured %": 100 * survived[self.textured].float().mean().item(),
             "kept %": 100 * self.kept.float().mean().item(),
             "cycle error px": self.error[self.kept].median().item() if self.kept.any() else float("nan"),
+            "half within px": torch.where(self.kept, self.error, torch.inf).median().item(),
             "of all px": self.error.mean().item(),  # lost ones too: the same points for every tracker
             "moved px": moved[self.kept].median().item() if self.kept.any() else float("nan"),
         }

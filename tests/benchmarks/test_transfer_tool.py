@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from retracker.benchmarks.baselines import stay
-from retracker.benchmarks.cycle import textured
+from retracker.benchmarks.cycle import Cycle, textured
 from retracker.benchmarks.protocol import Tracked
 from retracker.media.video import write_video
 
@@ -41,6 +42,15 @@ def test_what_drifts_both_ways_ends_twice_as_far_away():
     assert round(scores["survived %"], 1) == 66.7 and round(scores["moved px"], 2) == 3.35
 
 
+def test_half_of_all_points_come_back_to_within_the_middle_error_and_lost_ones_never():
+    there = Tracked(tracks=torch.zeros(2, 5, 2), visible=torch.ones(2, 5).bool(), confidence=torch.ones(2, 5))
+    error, yes, no = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5]), torch.ones(5).bool(), torch.zeros(5).bool()
+    lost = torch.tensor([False, True, True, True, True])
+    for kept, half in ((yes, 0.3), (lost, 0.4), (no, torch.inf)):
+        scores = Cycle(there=there, error=error, kept=kept, textured=yes).scores()
+        assert scores["half within px"] == pytest.approx(half)
+
+
 def test_a_point_that_leaves_the_frame_is_not_kept():
     video = torch.zeros(9, 3, 48, 64, dtype=torch.uint8)
     found = TOOL.cycle(drift([1.0, 0.0]), video, POINTS)
@@ -54,7 +64,7 @@ def test_staying_survives_and_moves_nowhere():
     )
     scores = TOOL.cycle(stay, video, POINTS).scores()
     shares = {"survived %": 100, "of textured %": 100, "kept %": 100}
-    assert scores == shares | {"cycle error px": 0, "of all px": 0, "moved px": 0}
+    assert scores == shares | {"cycle error px": 0, "half within px": 0, "of all px": 0, "moved px": 0}
 
 
 def test_edges_and_plain_walls_are_not_textured():
