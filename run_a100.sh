@@ -8,7 +8,7 @@
 # data_root=, RETRACKER_DATA or the site's data root (./data where there is no site); where there is none of these, rendered data of
 # the size that base works at. A data= of your own replaces that. Without GPUs it adds model=tiny, to try a command before the cluster
 # sees it. The booster has a model of its own, and makes its data of any folder of images; self_training says by ckpt= and labels= what
-# it starts from. Overrides come last and win.
+# it starts from; tiny_release is a recipe of model and rendered data. Overrides come last and win.
 #
 # It finds out by itself where it is: in a SLURM allocation (it calls srun), in a step of one (one task per GPU: they are the
 # processes; one per node: scripts/train_elastic.sh starts one process per GPU), under torchrun --no-python, on one of several nodes
@@ -77,13 +77,13 @@ elif [[ " $*" != *" resume=auto"* ]]; then # which looks for an earlier run
 fi
 
 case "$experiment" in
-    matching) mixture=matching_mix rendered=(posed) ;;
-    joint) mixture=joint_mix rendered=(posed clips) ;;
-    *) mixture=tracking_mix rendered=(synthetic) ;;
+    matching) mixture=matching_mix rendered=(train.posed) ;;
+    joint) mixture=joint_mix rendered=(train.posed train.clips val) ;;
+    *) mixture=tracking_mix rendered=(train.synthetic val) ;;
 esac
 if [[ "$num_gpus" -eq 0 ]]; then
     [[ "$experiment" == booster ]] || words+=(model=tiny)
-elif [[ "$experiment" == booster || "$experiment" == self_training ]]; then
+elif [[ "$experiment" == @(booster|self_training|tiny_release) ]]; then
     words+=(trainer=ddp data.num_workers=8)
 else
     words+=(model=base trainer=ddp data.num_workers=8)
@@ -92,7 +92,7 @@ else
     elif [[ " $*" == *" data_root="* || -n "${RETRACKER_DATA:-}" || -d "$data_root" || "$data_root" == *://* ]]; then
         words+=("data=$mixture" data.batch_size=1)
     else
-        for name in "${rendered[@]}"; do words+=("data.train.$name.size=512"); done
+        for name in "${rendered[@]}"; do words+=("data.$name.size=512"); done
     fi
 fi
 words+=("$@")

@@ -112,3 +112,15 @@ def test_every_key_reaches_a_constructor_or_is_read(configuration):
 def test_an_experiment_can_be_added_to_training():
     # The base has no entry for it, else "+experiment=" would be refused.
     assert not set(ADDED) & set(mounts("train"))
+
+
+@pytest.mark.parametrize("model", ["tiny", "base"])
+@pytest.mark.parametrize("data", sorted(path.stem for path in (CONFIGS / "data").glob("[!b]*.yaml")))
+def test_what_is_trained_at_the_models_size_is_validated_at_it(data, model):
+    cfg = compose_config("train", "+experiment=tracking", f"data={data}", f"model={model}")
+    OmegaConf.resolve(cfg)
+    if "crop" in (
+        cfg.data.transform.get("transforms") or ()
+    ):  # else rendered, at the size that data.train says
+        size = cfg.data.val.get("size") or cfg.data.val.pairs.size
+        assert {*([size] if isinstance(size, int) else size)} == {cfg.model.image_size}

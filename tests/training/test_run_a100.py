@@ -21,15 +21,22 @@ BASE = "model=base trainer=ddp data.num_workers=8"
     ("experiment", "num_gpus", "words", "folder", "expected"),
     [
         ("tracking", 0, "", None, "+experiment=tracking model=tiny"),
-        ("tracking", 8, "", None, f"{BASE} data.train.synthetic.size=512"),
+        ("tracking", 8, "", None, f"{BASE} data.train.synthetic.size=512 data.val.size=512"),
         ("tracking", 8, "", "data", f"{BASE} data=tracking_mix data.batch_size=1"),
         ("tracking", 8, "data_root=/d", None, f"{BASE} data=tracking_mix data.batch_size=1 data_root=/d"),
         ("tracking", 8, "data=kubric", "data", f"{BASE} data=kubric"),
         ("matching", 8, "", None, f"{BASE} data.train.posed.size=512"),
         ("matching", 8, "", "data", f"{BASE} data=matching_mix data.batch_size=1"),
-        ("joint", 8, "", None, f"{BASE} data.train.posed.size=512 data.train.clips.size=512"),
+        (
+            "joint",
+            8,
+            "",
+            None,
+            f"{BASE} data.train.posed.size=512 data.train.clips.size=512 data.val.size=512",
+        ),
         ("joint", 8, "", "data", f"{BASE} data=joint_mix data.batch_size=1"),
         ("booster", 8, "", "data", "+experiment=booster trainer=ddp data.num_workers=8"),
+        ("tiny_release", 8, "", "data", "+experiment=tiny_release trainer=ddp data.num_workers=8"),
         ("booster", 0, "seed=1", None, "+experiment=booster seed=1"),
     ],
 )
@@ -73,7 +80,7 @@ ELASTIC = (
     "-m retracker.launch.elastic --nnodes={} --nproc-per-node=8 "
     "--rdzv-backend=c10d --rdzv-endpoint={} --rdzv-id={} "
 )
-GPUS = "model=base trainer=ddp data.num_workers=8 data.train.synthetic.size=512"
+GPUS = "model=base trainer=ddp data.num_workers=8 data.train.synthetic.size=512 data.val.size=512"
 
 
 @pytest.fixture
