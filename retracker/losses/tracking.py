@@ -1,6 +1,7 @@
 """What training minimises: a weighted sum of terms, each a pure function of a prediction and the truth."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,18 +12,24 @@ Term = Callable[[Prediction, VideoSample], Tensor]
 
 
 class TrackingLoss(nn.Module):
-    """Combine named terms; a term with an entry in ``starts`` has weight zero before that step."""
+    """Combine named terms. A term with an entry in ``starts`` has weight zero until that optimiser step; with
+    one in ``ramps`` its weight then rises linearly over so many steps."""
 
     def __init__(
-        self, terms: Mapping[str, Term], weights: Mapping[str, float], starts: Mapping[str, int]
+        self,
+        terms: Mapping[str, Term],
+        weights: Mapping[str, float],
+        starts: Mapping[str, int],
+        ramps: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
-        strangers = sorted((weights.keys() ^ terms.keys()) | (starts.keys() - terms.keys()))
+        strangers = sorted((weights.keys() ^ terms.keys()) | ((starts.keys() | ramps.keys()) - terms.keys()))
         if strangers:
             raise ValueError(
                 f"loss: terms are {', '.join(sorted(terms))}, with a weight each; see {', '.join(strangers)}"
             )
-        self.terms, self.weights, self.starts = dict(terms), dict(weights), dict(starts)
+        self.terms, self.weights = dict(terms), dict(weights)
+        self.starts, self.ramps = dict(starts), dict(ramps)
 
     def forward(
         self, prediction: Prediction, truth: VideoSample, step: int
@@ -35,4 +42,5 @@ class TrackingLoss(nn.Module):
 
     def weight(self, name: str, step: int) -> float:
         """The weight of a term at a step."""
-        return self.weights[name] if step >= self.starts.get(name, 0) else 0.0
+        passed = step - self.starts.get(name, 0)
+        return self.weights[name] * min(1.0, max(0.0, (passed + 1) / (self.ramps.get(name, 0) + 1)))

@@ -248,3 +248,11 @@ def test_the_loss_is_the_weighted_sum_and_a_late_term_waits_for_its_step():
 def test_a_weight_without_its_term_is_refused():
     with pytest.raises(ValueError, match="see positon"):
         TrackingLoss({}, weights={"positon": 1.0}, starts={})
+
+
+def test_a_terms_weight_rises_over_its_ramp_after_its_start():
+    terms = {"one": lambda *_: torch.tensor(1.0)}
+    loss = TrackingLoss(terms, weights={"one": 2.0}, starts={"one": 10}, ramps={"one": 3})
+    assert [loss.weight("one", step) for step in (0, 9, 10, 11, 12, 13, 14)] == [0, 0, 0.5, 1, 1.5, 2, 2]
+    with pytest.raises(ValueError, match="see two"):
+        TrackingLoss(terms, weights={"one": 2.0}, starts={}, ramps={"two": 3})
