@@ -20,6 +20,7 @@ from torch import nn
 from retracker.checkpoint import (
     build_net,
     fill,
+    fitted,
     load,
     load_backbone_weights,
     load_booster,
@@ -122,7 +123,7 @@ def build_data(cfg: DictConfig) -> pl.LightningDataModule:
 
 def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
     """The net of ``cfg.model``, with backbone weights if training starts afresh, and how to train it."""
-    net_config = OmegaConf.to_container(cfg.model, resolve=True)
+    net_config = fitted(OmegaConf.to_container(cfg.model, resolve=True))
     net = build_net(net_config)
     if fresh:
         give_weights(net, cfg)

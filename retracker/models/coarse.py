@@ -34,7 +34,8 @@ class CoarseMatcher(nn.Module):
         backend: str,
     ) -> None:
         super().__init__()
-        self.level, self.pool, self.window, self.heads = level, pool, window, heads
+        self.channels, self.level = channels, level
+        self.pool, self.window, self.heads = pool, window, heads
         self.map_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
         self.memory_block = Block(channels, heads, 2, "full")
         self.query_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
@@ -172,7 +173,7 @@ class CoarseMatcher(nn.Module):
     def _turn(self, xy: Float[Tensor, "*B 2"], grid: Grid) -> tuple[Tensor, Tensor]:
         """RoPE of places (px of the frame that ``grid`` lies in), in pooled cells."""
         cell = (xy - grid.offset) / grid.stride / self.pool
-        return rope_angles(cell, self.decode_map.in_features // self.heads, LONGEST)
+        return rope_angles(cell, self.channels // self.heads, LONGEST)
 
 
 def grid_of_map(level: FeatureLevel) -> Grid:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from retracker.checkpoint import build_net, save_safetensors
+from retracker.checkpoint import build_net, fitted, save_safetensors
 from retracker.configuration import compose_config, config_dir
 from retracker.train import build_module, main, run_to_resume
 
@@ -46,7 +46,7 @@ def test_resume_auto_finds_the_run_that_was_left(tmp_path, monkeypatch):
     monkeypatch.setenv("RETRACKER_OUTPUTS", str(tmp_path))
     cfg = compose_config("train", ["+experiment=tracking", "resume=auto"])
     assert run_to_resume(cfg) is None
-    own = OmegaConf.to_container(cfg.model)
+    own = fitted(OmegaConf.to_container(cfg.model))
     for day, name in ((1, "good"), (2, "torn"), (3, "other_net"), (4, "empty")):
         folder = tmp_path / "tracking" / name / "checkpoints"
         folder.mkdir(parents=True)
