@@ -23,6 +23,23 @@ from retracker.train import build_module, main, run_to_resume
         (["attention=fast", "pretrained=none"], "attention kernel 'fast' is unknown; choose from auto, math"),
         (["recompute.encode=-1", "pretrained=none"], "recompute: expected numbers of frames"),
         (["+experiment=booster", "recompute.follow=1"], "recompute: only of trackers"),
+        (["+experiment=tracking", "model=booster"], "model as chosen: for a FeatureBooster; module, loss@"),
+        (
+            ["+experiment=booster", "model=tiny"],
+            "loss@module.loss as chosen: for a FeatureBooster; model: for",
+        ),
+        (
+            ["loss@module.loss=booster"],
+            "loss@module.loss as chosen: for a FeatureBooster; model, module: for",
+        ),
+        (
+            ["data=booster_warped", "pretrained=none"],
+            "error: data as chosen: for a FeatureBooster; model: for a tracker; choose all for the same net",
+        ),
+        (
+            ["model.refiner.iterations=[2,2]"],
+            "error: refiner.iterations: expected one number, or one for each of the backbone's levels",
+        ),
         (["data.window.num_frames=0"], "error: data.window: window: num_frames and every stride"),
     ],
 )
