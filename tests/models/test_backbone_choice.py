@@ -12,7 +12,7 @@ from retracker.configuration import compose_config
 from retracker.train import build_module, main
 
 BACKBONES = sorted(path.stem for path in (Path(__file__).parents[2] / "configs" / "backbone").glob("*.yaml"))
-SMALL = ["dinov2_small", "dinov2_small_resnet18", "resnet18_fpn", "vgg19_bn", "xfeat"]
+SMALL = ["dinov2_small", "dinov2_small_resnet18", "dinov3_small", "resnet18_fpn", "vgg19_bn", "xfeat"]
 
 
 def config_of(backbone, *overrides):
