@@ -1,9 +1,10 @@
 """A metric to choose the best state by that no validation measures is told of, once, and stops nothing."""
 
 import logging
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
+import pytorch_lightning as pl
 from small_training import CHECKED, CLIPS, QUICK
 
 from retracker.configuration import compose_config
@@ -26,10 +27,11 @@ def test_a_misspelt_monitor_is_told_of_once_with_what_there_is(tmp_path, caplog)
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
 
 
-@pytest.mark.parametrize("measured", [{}, {"train/loss": 1.0}])
-def test_a_run_that_validates_nothing_is_not_told_of_it(measured, tmp_path, caplog):
+@pytest.mark.parametrize(("measured", "times"), [({}, 0), ({"train/loss": 1.0}, 0), ({"val/loss": 1.0}, 1)])
+def test_only_a_run_that_validates_something_is_told_and_once(measured, times, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     callback = Checkpoints(str(tmp_path), "val/AJ", "max", every_n_steps=1, keep=1, max_failures=1)
-    lightning = SimpleNamespace(callback_metrics=measured, sanity_checking=False, is_global_zero=True)
-    callback.on_validation_end(lightning, None)
-    assert told(caplog) == []
+    lightning = Mock(pl.Trainer, callback_metrics=measured, sanity_checking=False, is_global_zero=True)
+    for _ in range(2):
+        callback.on_validation_end(lightning, Mock(pl.LightningModule))
+    assert len(told(caplog)) == times
