@@ -125,6 +125,21 @@ def fitted(config: Mapping) -> dict:
     return config
 
 
+def same_net(config: Mapping, kept: Mapping) -> bool:
+    """Whether ``kept``, which may be older, configures what ``config`` does.
+
+    It may lack what there was no key for: what is asked for must then be the default of that parameter.
+    """
+    added = config.keys() - kept.keys()
+    target = config.get("_target_")
+    defaults = inspect.signature(_find(target, "config")).parameters if added and target else {}
+    return (
+        kept.keys() <= config.keys()
+        and all(key in defaults and defaults[key].default == config[key] for key in added)
+        and all(_same_part(config[key], kept[key]) for key in kept)
+    )
+
+
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy ``tensors`` into the net, all of them and nothing else; raises ValueError saying what differs."""
     check_fit(net.state_dict(), tensors, f"{where}: its tensors are not those of its configuration")
@@ -165,6 +180,11 @@ def save_safetensors(net: nn.Module, config: Mapping, path: str | Path, *, half:
         settle(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _same_part(config: object, kept: object) -> bool:
+    both_mappings = isinstance(config, Mapping) and isinstance(kept, Mapping)
+    return same_net(config, kept) if both_mappings else config == kept
 
 
 def _with_channels(value: object, channels: int) -> object:
