@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
@@ -91,12 +92,52 @@ def build_net(config: Mapping) -> nn.Module:
     """Build a net from a nested mapping in which ``_target_`` names what builds it in ``retracker.models``.
 
     Nested mappings with a ``_target_`` are built first, lists item by item; all else is handed over as it is.
+    What the configuration leaves to the backbone is ``fitted`` first.
     Raises ValueError for a foreign target and for keys that the target does not take or lacks.
     """
-    net = _build(config, "config")
+    net = _build(fitted(config), "config")
     if not isinstance(net, nn.Module):
         raise ValueError(f"config: expected a _target_ that builds a net, got a {type(net).__name__}")
     return net
+
+
+def fitted(config: Mapping) -> dict:
+    """A tracker's configuration with all numbers that it leaves to its backbone; any other as it is.
+
+    ``channels`` that are null become those of the level that is matched, and one number of iterations becomes
+    one for each level.
+    """
+    config = dict(config)
+    backbone, coarse, refiner = (config.get(part) for part in ("backbone", "coarse", "refiner"))
+    if not all(isinstance(part, Mapping) for part in (backbone, coarse, refiner)):
+        return config
+    iterations = refiner.get("iterations")
+    if coarse.get("channels", 0) is not None and not isinstance(iterations, int):
+        return config
+    with torch.device("meta"):  # only its shape is asked for
+        channels = _build(backbone, "config.backbone").channels
+    level = coarse.get("level")
+    level = level if level in range(len(channels)) else 0  # the net itself says what is wrong with it
+    for part in ("coarse", "descriptor"):
+        config[part] = _with_channels(config.get(part), channels[level])
+    if isinstance(iterations, int):
+        config["refiner"] = dict(refiner) | {"iterations": [iterations] * len(channels)}
+    return config
+
+
+def same_net(config: Mapping, kept: Mapping) -> bool:
+    """Whether ``kept``, which may be older, configures what ``config`` does.
+
+    It may lack what there was no key for: what is asked for must then be the default of that parameter.
+    """
+    added = config.keys() - kept.keys()
+    target = config.get("_target_")
+    defaults = inspect.signature(_find(target, "config")).parameters if added and target else {}
+    return (
+        kept.keys() <= config.keys()
+        and all(key in defaults and defaults[key].default == config[key] for key in added)
+        and all(_same_part(config[key], kept[key]) for key in kept)
+    )
 
 
 def fill(net: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
@@ -139,6 +180,20 @@ def save_safetensors(net: nn.Module, config: Mapping, path: str | Path, *, half:
         settle(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _same_part(config: object, kept: object) -> bool:
+    both_mappings = isinstance(config, Mapping) and isinstance(kept, Mapping)
+    return same_net(config, kept) if both_mappings else config == kept
+
+
+def _with_channels(value: object, channels: int) -> object:
+    """Nested mappings in which each number of channels that is null is stated."""
+    if not isinstance(value, Mapping):
+        return value
+    open_keys = [key for key in ("channels", "out_channels") if value.get(key, channels) is None]
+    stated = {key: _with_channels(part, channels) for key, part in value.items()}
+    return stated | dict.fromkeys(open_keys, channels)
 
 
 def _build(value: object, where: str) -> object:

@@ -14,8 +14,25 @@ from retracker.host import FAILURE, MISTAKE
 
 MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 FULL_KEY = "full_key: "  # what Hydra's errors name a part of the configuration after
-# Groups that stand in no defaults list, so that they are chosen with a plus.
-ADDED = MappingProxyType({"train": ("experiment", "debug"), "eval": ()})
+# Groups that do not stand in a command's own defaults list: those within another group, and with a plus those
+# that stand in none.
+FURTHER = MappingProxyType(
+    {
+        "train": (
+            "backbone@model.backbone",
+            "descriptor@model.descriptor",
+            "schedule@module.optimisation.schedule",
+            "transform@data.transform",
+            "dataset@data.val",
+            "+dataset@data.train.NAME",
+            "extractor@data.extractor",  # this and the next: with +experiment=booster
+            "views@data.val",
+            "+experiment",
+            "+debug",
+        ),
+        "eval": ("backbone@model.backbone", "descriptor@model.descriptor"),
+    }
+)
 
 
 class HelpAsked(Exception):
@@ -58,7 +75,7 @@ def help_text(name: str) -> str:
     """How ``<name>.yaml`` is overridden: its groups with their choices, and its own keys."""
     path = config_dir() / f"{name}.yaml"
     defaults = [next(iter(entry)) for entry in OmegaConf.load(path).defaults if entry != "_self_"]
-    groups = [*defaults, *(f"+{group}" for group in ADDED[name])]
+    groups = [*defaults, *FURTHER[name]]
     lines = path.read_text().splitlines()
     return "\n".join(
         [f"usage: retracker {name} [group=choice] [key=value] ...", "", "groups:"]

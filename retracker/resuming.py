@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from retracker.checkpoint import build_net, newest_valid, read_torch, resolve
+from retracker.checkpoint import build_net, fitted, newest_valid, read_torch, resolve, same_net
 from retracker.checkpoint_files import LAST, steps_of, survey, torn
 from retracker.configuration import RunFailed
 from retracker.training.resume import check_resumable
@@ -107,7 +107,7 @@ def run_to_resume(cfg: DictConfig) -> Path | None:
     output = Path(cfg.paths.output_dir)
     if output.name != cfg.paths.date:
         return None
-    net_config = OmegaConf.to_container(cfg.model)
+    net_config = fitted(OmegaConf.to_container(cfg.model))
     runs = {path.parents[1] for path in output.parent.glob("*/checkpoints/*.ckpt*")}
     with read_or_retried():
         for run in sorted(runs, key=last_sign_of, reverse=True):
@@ -117,7 +117,7 @@ def run_to_resume(cfg: DictConfig) -> Path | None:
                     f"resume=auto: no checkpoint of {run}, the newest run of this name, can be loaded; to "
                     f"go on from another one say resume=<path>, else resume=null, or move {run} away"
                 )
-            if read_torch(found, mmap=True).get("net_config") == net_config:
+            if same_net(net_config, read_torch(found, mmap=True).get("net_config", {})):
                 return run
     return None
 

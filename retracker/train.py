@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -20,21 +20,25 @@ from torch import nn
 from retracker.checkpoint import (
     build_net,
     fill,
+    fitted,
     load,
     load_backbone_weights,
     load_booster,
 )
 from retracker.configuration import compose_config, run_command
+from retracker.data.feature_module import FeatureDataModule
 from retracker.endings import exit_code, in_one_line, warn_of_shared_store
 from retracker.host import die_with_parent
 from retracker.launch import DATE
 from retracker.launch.place import run_id, trainer_settings
 from retracker.launch.processes import recorded
+from retracker.losses.booster import BoosterLoss
 from retracker.models.booster_start import hand_through
 from retracker.models.descriptor import FeatureBooster
 from retracker.models.layers.attention import choose_kernel
 from retracker.models.tracker import ReTracker
 from retracker.resuming import checkpoint_to_resume, run_to_resume
+from retracker.training.booster import BoosterModule
 from retracker.training.callbacks import Preempted
 from retracker.training.global_batch import keep_global_batch
 from retracker.training.net_module import NetModule
@@ -45,6 +49,7 @@ from retracker.training.summary_page import write_summary
 log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+OF_BOOSTERS = (FeatureBooster, BoosterModule, BoosterLoss, FeatureDataModule)  # all else: of trackers
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
@@ -59,6 +64,7 @@ def train(cfg: DictConfig) -> pl.Trainer:
     resume = checkpoint_to_resume(cfg)
     data = build_data(cfg)
     module = build_module(cfg, fresh=resume is None)
+    check_kinds({"model": type(module.net), "data": type(data)})
     callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
     record = OmegaConf.to_container(cfg, resolve=True)
     callbacks.append(RunRecord(cfg.paths.output_dir, record, write_summary))
@@ -122,15 +128,29 @@ def build_data(cfg: DictConfig) -> pl.LightningDataModule:
 
 def build_module(cfg: DictConfig, *, fresh: bool) -> NetModule:
     """The net of ``cfg.model``, with backbone weights if training starts afresh, and how to train it."""
-    net_config = OmegaConf.to_container(cfg.model, resolve=True)
+    net_config = fitted(OmegaConf.to_container(cfg.model, resolve=True))
     net = build_net(net_config)
+    module = instantiate(cfg.module, _convert_="all")
+    loss = type(module.keywords.get("loss"))
+    check_kinds({"model": type(net), "module": module.func, "loss@module.loss": loss})
     if fresh:
         give_weights(net, cfg)
     set_up_net(net, cfg)
     try:
-        return instantiate(cfg.module, _convert_="all")(net=net, net_config=net_config)
+        return module(net=net, net_config=net_config)
     except TypeError as error:  # the constructor's answer to a key that it does not know
         raise ValueError(f"module: {error}") from error
+
+
+def check_kinds(parts: Mapping[str, type]) -> None:
+    """Raise ValueError if of a configuration's groups some are for boosters and others for trackers."""
+    for_boosters = [group for group, kind in parts.items() if issubclass(kind, OF_BOOSTERS)]
+    for_trackers = [group for group in parts if group not in for_boosters]
+    if for_boosters and for_trackers:
+        raise ValueError(
+            f"{', '.join(for_boosters)} as chosen: for a FeatureBooster; {', '.join(for_trackers)}: for a "
+            "tracker; choose all for the same net, as +experiment=booster and +experiment=tracking do"
+        )
 
 
 def set_up_net(net: nn.Module, cfg: DictConfig) -> None:

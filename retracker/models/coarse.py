@@ -9,10 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from retracker.geometry.coords import cell_centres, grid_of, patch_offsets
-from retracker.models.layers.attention import Block, mlp, rope_angles, zero_init
+from retracker.models.layers.attention import Block, Place, mlp, rope_angles, sine_encoding, zero_init
 from retracker.types import Estimate, FeatureLevel, FeaturePyramid, Grid, MatchLevel
 
-LONGEST = 128.0  # cells: the slowest RoPE channel turns once over this distance
+LONGEST = 128.0  # cells: the slowest channel of a position turns once over this distance
+POSITIONS = {"rope": rope_angles, "sine": sine_encoding}
 MAX_TEMPERATURE = 100.0  # as in CLIP: beyond it the soft-max is a hard one
 
 
@@ -23,7 +24,7 @@ class CoarseMatcher(nn.Module):
     start as identities, so that an untrained matcher is nearest neighbour in the backbone's features.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- a yaml's keys, one for one
         self,
         channels: int,
         level: int,
@@ -32,9 +33,14 @@ class CoarseMatcher(nn.Module):
         pool: int,
         window: int,
         backend: str,
+        position: str = "rope",  # of checkpoints from before there was a choice
     ) -> None:
         super().__init__()
-        self.level, self.pool, self.window, self.heads = level, pool, window, heads
+        if position not in POSITIONS:
+            raise ValueError(f"coarse.position: expected one of {', '.join(POSITIONS)}, got {position!r}")
+        self.position = position
+        self.channels, self.level = channels, level
+        self.pool, self.window, self.heads = pool, window, heads
         self.map_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
         self.memory_block = Block(channels, heads, 2, "full")
         self.query_blocks = nn.ModuleList(Block(channels, heads, 2, backend) for _ in range(blocks))
@@ -116,7 +122,7 @@ class CoarseMatcher(nn.Module):
         token: Tensor,
         remembered: Tensor,
         usable: Tensor,
-        turn: tuple[Tensor, Tensor],
+        turn: Place,
         target: MatchLevel,
     ) -> Float[Tensor, "B N C"]:
         """What each point looks for, after it has looked at its own past and at the frame."""
@@ -169,10 +175,11 @@ class CoarseMatcher(nn.Module):
         belief = self.belief(torch.cat([content, 0.2 * evidence.detach()], dim=-1))
         return Estimate(xy=xy, certainty=belief[..., 0], occlusion=belief[..., 1])
 
-    def _turn(self, xy: Float[Tensor, "*B 2"], grid: Grid) -> tuple[Tensor, Tensor]:
-        """RoPE of places (px of the frame that ``grid`` lies in), in pooled cells."""
+    def _turn(self, xy: Float[Tensor, "*B 2"], grid: Grid) -> Place:
+        """What tells attention of places (px of the frame that ``grid`` lies in), counted in pooled cells."""
         cell = (xy - grid.offset) / grid.stride / self.pool
-        return rope_angles(cell, self.decode_map.in_features // self.heads, LONGEST)
+        dim = self.channels // self.heads if self.position == "rope" else self.channels
+        return POSITIONS[self.position](cell, dim, LONGEST)
 
 
 def grid_of_map(level: FeatureLevel) -> Grid:

@@ -32,7 +32,12 @@ class Refiner(nn.Module):
         dense: bool,
     ) -> None:
         super().__init__()
+        if min(iterations, default=0) < 1:
+            raise ValueError(f"refiner.iterations: expected 1 or more for each level, got {iterations}")
+        if dim % (2 * heads):
+            raise ValueError(f"refiner.dim: expected a multiple of 2 x {heads} heads, got {dim}")
         self.iterations, self.dim, self.template_radius = iterations, dim, template_radius
+        self.memory_size = memory_size
         self.levels = nn.ModuleList(
             RefinerLevel(dim, heads, template_radius, target_radius, memory_size) for _ in iterations
         )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from retracker.geometry.coords import sample, sample_patches
 from retracker.models.memory import push_context
 from retracker.models.moments import Moment, moments
+from retracker.models.parts import check_parts
 from retracker.models.recompute import computed_again, kept, portions
 from retracker.types import (
     Estimate,
@@ -64,6 +65,7 @@ class ReTracker(nn.Module):
         match_threshold: float = 0.2,
     ) -> None:
         super().__init__()
+        check_parts(backbone, coarse, memory, refiner)
         self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
         self.choice, self.refiner, self.memory = choice, refiner, memory
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them

@@ -45,6 +45,7 @@ class Checkpoints(pl.Callback):
         self._failures, self._failed_at = 0, -1  # how many in a row, and at which step the last one
         self._saved: tuple[int, float | None] | None = None  # step and best value of last.ckpt
         self._before: dict[int, object] = {}
+        self._told_of_monitor = False
 
     @property
     def last_path(self) -> Path:
@@ -100,8 +101,11 @@ class Checkpoints(pl.Callback):
             raise Preempted
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or value is None:
+        if value is None:
+            self._tell_of_monitor(trainer)
             return
         value = float(value)
         better = self.best is None or (value > self.best if self.mode == "max" else value < self.best)
@@ -148,6 +152,18 @@ class Checkpoints(pl.Callback):
             return False
         self._failures, self._failed_at = 0, -1
         return True
+
+    def _tell_of_monitor(self, trainer: pl.Trainer) -> None:
+        """Once: that this validation did not measure what the best state is chosen by, and what it did."""
+        measured = [name for name in sorted(trainer.callback_metrics) if name.startswith("val/")]
+        if measured and trainer.is_global_zero and not self._told_of_monitor:
+            log.warning(
+                "no best.ckpt is kept: this validation did not measure callbacks.checkpoints.monitor=%s; "
+                "it measured %s",
+                self.monitor,
+                ", ".join(measured),
+            )
+        self._told_of_monitor |= bool(measured)
 
     def _told_to_stop(self, trainer: pl.Trainer) -> bool:
         self.stopped = trainer.strategy.reduce_boolean_decision(self.signalled, all=False)

@@ -1,6 +1,7 @@
 """The shell commands: what they write, and one line with exit code 2 for every mistake."""
 
 import csv
+import re
 import shutil
 import tracemalloc
 
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 from retracker.__main__ import COMMANDS, main
 from retracker.checkpoint import build_net, save_safetensors
-from retracker.configuration import compose_config
+from retracker.configuration import compose_config, config_dir
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.media.image import read_image, write_image
 from retracker.media.track_files import COLUMNS, write_tracks_csv
@@ -222,6 +223,13 @@ def test_help_of_train_and_eval_names_keys_groups_and_choices(capsys):
     told = capsys.readouterr().out
     assert "|synthetic_val|" in told and "matcher=aliked_lightglue|" in told and "check_independence:" in told
     assert "+experiment" not in told
+
+
+def test_help_shows_every_group_of_the_configuration(capsys):
+    main(["train", "--help"])
+    main(["eval", "--help"])
+    told = set(re.findall(r"^  \+?(\w+)(?:@[\w.]+)?=(?=\w)", capsys.readouterr().out, re.MULTILINE))
+    assert {path.name for path in config_dir().iterdir() if path.is_dir()} - told == set()
 
 
 def test_a_long_table_is_not_held_in_memory(tmp_path):

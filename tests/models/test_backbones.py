@@ -223,6 +223,22 @@ def test_a_finer_token_grid_halves_stride_and_offset():
     assert (level.stride, level.offset, level.map.shape) == (8.0, 4.0, (1, 384, 4, 6))
 
 
+def test_dinov3_is_dinov2s_class_with_another_name():
+    (path,) = (path for path in CONFIGS if path.stem == "dinov3_small")
+    net = instantiate(OmegaConf.load(path)).train()
+    images = smooth_images(2, 64, 96)
+    with torch.no_grad():
+        level, alone = net(images).levels[0], net(images[:1]).levels[0]
+    assert (level.stride, level.offset, level.map.shape) == (16.0, 8.0, (2, 384, 4, 6))
+    # Its position is a rotation of every token: no two cells of a frame may come out alike.
+    cells = level.map[0].flatten(1).mT
+    assert (cells @ cells.mT - torch.eye(24)).amax() < 0.9999
+    torch.testing.assert_close(level.map[:1], alone.map, atol=1e-4, rtol=1e-3)
+    assert [name for name, p in net.named_parameters() if p.requires_grad] == []
+    (target,) = net.weight_targets()
+    assert (target.name, target.url) == ("vit_small_patch16_dinov3", None)
+
+
 def test_resampling_a_ramp_reads_its_new_centres():
     columns = 16 * torch.arange(6.0) + 8  # a level of stride 16 and offset 8 that holds its own x
     ramp = columns.expand(1, 1, 6, 6)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
-from retracker.checkpoint import build_net
+from retracker.checkpoint import build_net, fitted
 from retracker.configuration import compose_config
 from retracker.models.descriptor import (
     CrossBoosting,
@@ -304,7 +304,7 @@ def pyramid(width):
 
 def test_the_grid_booster_starts_as_identity_and_ignores_padded_cells():
     cfg = compose_config("train", ["descriptor@model.descriptor=booster"])
-    net = build_net(OmegaConf.to_container(cfg.model.descriptor, resolve=True))
+    net = build_net(fitted(OmegaConf.to_container(cfg.model, resolve=True))["descriptor"])
     start = pyramid(32)
     torch.testing.assert_close(net(start).levels[0].map, start.levels[0].map)
     torch.nn.init.normal_(net.booster.final_proj.weight)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from retracker.checkpoint import build_net, save_safetensors
+from retracker.checkpoint import build_net, fitted, save_safetensors
 from retracker.configuration import compose_config, config_dir
 from retracker.train import build_module, main, run_to_resume
 
@@ -23,6 +23,23 @@ from retracker.train import build_module, main, run_to_resume
         (["attention=fast", "pretrained=none"], "attention kernel 'fast' is unknown; choose from auto, math"),
         (["recompute.encode=-1", "pretrained=none"], "recompute: expected numbers of frames"),
         (["+experiment=booster", "recompute.follow=1"], "recompute: only of trackers"),
+        (["+experiment=tracking", "model=booster"], "model as chosen: for a FeatureBooster; module, loss@"),
+        (
+            ["+experiment=booster", "model=tiny"],
+            "loss@module.loss as chosen: for a FeatureBooster; model: for",
+        ),
+        (
+            ["loss@module.loss=booster"],
+            "loss@module.loss as chosen: for a FeatureBooster; model, module: for",
+        ),
+        (
+            ["data=booster_warped", "pretrained=none"],
+            "error: data as chosen: for a FeatureBooster; model: for a tracker; choose all for the same net",
+        ),
+        (
+            ["model.refiner.iterations=[2,2]"],
+            "error: refiner.iterations: expected one number, or one for each of the backbone's levels",
+        ),
         (["data.window.num_frames=0"], "error: data.window: window: num_frames and every stride"),
     ],
 )
@@ -46,7 +63,7 @@ def test_resume_auto_finds_the_run_that_was_left(tmp_path, monkeypatch):
     monkeypatch.setenv("RETRACKER_OUTPUTS", str(tmp_path))
     cfg = compose_config("train", ["+experiment=tracking", "resume=auto"])
     assert run_to_resume(cfg) is None
-    own = OmegaConf.to_container(cfg.model)
+    own = fitted(OmegaConf.to_container(cfg.model))
     for day, name in ((1, "good"), (2, "torn"), (3, "other_net"), (4, "empty")):
         folder = tmp_path / "tracking" / name / "checkpoints"
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Attention with three back ends and rotary positions: full, linear (Katharopoulos et al. 2020) and flash."""
+"""Attention with three back ends (full, linear, flash), and two ways to tell it where tokens lie."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from retracker.models.layers.kernels import AUTO, PACKAGE, attend, check_known
 
 Mask = Bool[Tensor, "#B #h #L S"]
+# Where tokens lie: cosines and sines that turn queries and keys, or an encoding that is added.
+Place = tuple[Tensor, Tensor] | Tensor
 
 
 def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, kernel: str = AUTO) -> Tensor:
@@ -20,7 +22,7 @@ def full(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None, kernel: str = AUTO)
 
 
 def linear(q: Tensor, k: Tensor, v: Tensor, mask: Mask | None) -> Tensor:
-    """Attention with feature map elu + 1: cost grows with L + S instead of L * S."""
+    """Feature map elu + 1 (Katharopoulos et al. 2020): cost grows with L + S instead of L * S."""
     with torch.autocast(q.device.type, enabled=False):  # sums over all tokens need their digits
         q, k = F.elu(q.float()) + 1, F.elu(k.float()) + 1
         if mask is not None:
@@ -53,6 +55,14 @@ def rope_angles(
     return angles.cos(), angles.sin()
 
 
+def sine_encoding(positions: Float[Tensor, "*B A"], dim: int, longest: float) -> Float[Tensor, "*B C"]:
+    """Positions as ``dim`` cosines and sines, to be added to tokens (LoFTR, Sun et al. 2021).
+
+    The product of two encodings depends on how far apart they are, and on nothing else.
+    """
+    return torch.cat(rope_angles(positions, dim, longest), dim=-1)
+
+
 def rotate(
     x: Float[Tensor, "*B D2"], turn: tuple[Float[Tensor, "*#B D"], Float[Tensor, "*#B D"]]
 ) -> Float[Tensor, "*B D2"]:
@@ -83,20 +93,22 @@ class Attention(nn.Module):
         keys: Float[Tensor, "B h S d"],
         values: Float[Tensor, "B h S d"],
         mask: Bool[Tensor, "B S"] | None = None,
-        turn: tuple[Tensor, Tensor] | None = None,
+        turn: Place | None = None,
     ) -> Float[Tensor, "B L C"]:
-        """Attend to a context of which ``mask`` may be seen; ``turn``: RoPE of x, L by d/2."""
-        q = rearrange(self.query(x), "b l (h d) -> b h l d", h=self.heads)
+        """Attend to a context of which ``mask`` may be seen; ``turn``: where x lies, L by d/2 or C."""
+        q = rearrange(self.query(_placed(x, turn)), "b l (h d) -> b h l d", h=self.heads)
         seen = None if mask is None else mask[:, None, None]
         backend = partial(full, kernel=self.kernel) if self.backend == "full" else BACKENDS[self.backend]
         found = backend(_turned(q, turn), keys, values, seen)
         return self.out(rearrange(found, "b h l d -> b l (h d)"))
 
     def look_up(
-        self, context: Float[Tensor, "B S C"], turn: tuple[Tensor, Tensor] | None = None
+        self, context: Float[Tensor, "B S C"], turn: Place | None = None
     ) -> tuple[Float[Tensor, "B h S d"], Float[Tensor, "B h S d"]]:
-        """Keys, turned (RoPE, S by d/2), and values of a context: the same for whoever attends to it."""
-        k, v = rearrange(self.key_value(context), "b s (two h d) -> two b h s d", two=2, h=self.heads)
+        """Keys and values of a context, told where it lies: the same for whoever attends to it."""
+        k, v = rearrange(
+            self.key_value(_placed(context, turn)), "b s (two h d) -> two b h s d", two=2, h=self.heads
+        )
         return _turned(k, turn), v
 
 
@@ -122,13 +134,13 @@ class Block(nn.Module):
         x: Float[Tensor, "B L C"],
         context: Float[Tensor, "B S C"],
         mask: Bool[Tensor, "B S"] | None = None,
-        turn: tuple[Tensor, Tensor] | None = None,
+        turn: Place | None = None,
     ) -> Float[Tensor, "B L C"]:
-        """``mask``: what of the context may be seen; ``turn``: RoPE of x and of the context, L = S by d/2."""
+        """``mask``: what of the context may be seen; ``turn``: where x and the context lie."""
         return self.attend(x, self.look_up(context, turn), mask, turn)
 
     def look_up(
-        self, context: Float[Tensor, "B S C"], turn: tuple[Tensor, Tensor] | None = None
+        self, context: Float[Tensor, "B S C"], turn: Place | None = None
     ) -> tuple[Float[Tensor, "B h S d"], Float[Tensor, "B h S d"]]:
         """Keys and values of a context, for ``attend``."""
         return self.attention.look_up(self.norm_context(context), turn)
@@ -138,15 +150,19 @@ class Block(nn.Module):
         x: Float[Tensor, "B L C"],
         context: tuple[Tensor, Tensor],
         mask: Bool[Tensor, "B S"] | None = None,
-        turn: tuple[Tensor, Tensor] | None = None,
+        turn: Place | None = None,
     ) -> Float[Tensor, "B L C"]:
         """As ``forward``, given what ``look_up`` made of the context, which may serve many."""
         x = x + self.attention(self.norm(x), *context, mask, turn)
         return x + self.mlp(x)
 
 
-def _turned(x: Float[Tensor, "B h L d"], turn: tuple[Tensor, Tensor] | None) -> Float[Tensor, "B h L d"]:
-    return x if turn is None else rotate(x, tuple(t.unsqueeze(-3) for t in turn))
+def _turned(x: Float[Tensor, "B h L d"], turn: Place | None) -> Float[Tensor, "B h L d"]:
+    return rotate(x, tuple(t.unsqueeze(-3) for t in turn)) if isinstance(turn, tuple) else x
+
+
+def _placed(x: Float[Tensor, "B L C"], turn: Place | None) -> Float[Tensor, "B L C"]:
+    return x + turn.to(x.dtype) if isinstance(turn, Tensor) else x
 
 
 def mlp(channels: int, hidden: int, out: int) -> nn.Sequential:
