@@ -32,7 +32,7 @@ SAID_EVERY = 60.0  # seconds between lines of progress where there is no termina
 KINDS: MappingProxyType[str, tuple[type | UnionType, str]] = MappingProxyType(
     {
         "ckpt": (str, "a path or a packaged name"),
-        "booster": (str | None, "a path or a packaged name, or null"),
+        "booster": (str | None, "a path or null"),
         "data_root": (str, "a folder (./2024, if that is its name)"),
         "baselines": (ListConfig | None, "a list of names, or null for the usual ones"),
         "rotations": (ListConfig, "a list of quarter turns such as [0, 1, 2, 3]"),

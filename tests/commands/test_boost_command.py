@@ -163,9 +163,11 @@ def test_impossible_options_are_refused(arguments, complaint, folder, weights, c
     assert complaint in only_line(capsys)
 
 
-def test_features_of_others_ask_for_a_booster(folder, capsys):
-    assert main(["boost", str(folder / "photo.png"), "--descriptor", "file"]) == 2
-    assert "--ckpt: needed with --descriptor file" in only_line(capsys)
+@pytest.mark.parametrize("descriptor", ["sift", "orb", "xfeat", "file"])
+def test_without_a_booster_it_is_told_where_to_get_one(descriptor, folder, capsys):
+    assert main(["boost", str(folder / "photo.png"), "--descriptor", descriptor]) == 2
+    told = only_line(capsys)
+    assert "--ckpt: expected the weights of a FeatureBooster" in told and "+experiment=booster" in told
 
 
 def test_images_of_one_name_are_refused(folder, weights, capsys):
