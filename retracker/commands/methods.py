@@ -17,6 +17,7 @@ from retracker import checkpoint
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
 from retracker.commands.provenance import file_digest
+from retracker.inference.checks import check_tracker
 from retracker.inference.clip import track
 from retracker.inference.pair import match, places_of
 
@@ -53,9 +54,12 @@ class NetMethod:
         place = str(device_of(self.device))
         if self.ckpt == UNTRAINED:
             parts = (self.model, self.pretrained, self.cache_dir, self.seed)
-            return _untrained(json.dumps(parts, sort_keys=True), place)
-        path = checkpoint.resolve(self.ckpt).resolve()
-        return _trained(path, path.stat().st_mtime_ns, place)
+            net = _untrained(json.dumps(parts, sort_keys=True), place)
+        else:
+            path = checkpoint.resolve(self.ckpt).resolve()
+            net = _trained(path, path.stat().st_mtime_ns, place)
+        check_tracker(net, self.ckpt)
+        return net
 
     def computing(self) -> AbstractContextManager:
         """While the net runs: what is safe in bfloat16 is computed in it, if the precision says so."""

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
+from retracker.inference.checks import check_tracker
 from retracker.inference.frames import GROUP_SIZE, finest_size, shown, views, working_size
 from retracker.inference.queries import Layout, parse_queries
 from retracker.inference.slots import Slots
@@ -55,6 +56,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and 
     Raises ValueError for a query that is not finite, outside the frame or after the end, and what
     ``as_source`` and reading raise.
     """
+    check_tracker(model)
     source = as_source(video, WHOLE if max_frames is None else Window(end=max_frames))
     size = source.size()
     asked = parse_queries(queries, size)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
 from retracker.inference import snapshot
+from retracker.inference.checks import check_tracker
 from retracker.inference.frames import GROUP_SIZE, check_inside, finest_size, shown, views, working_size
 from retracker.inference.slots import FrameTracks, Slots, nobody
 from retracker.media.sources import rgb
@@ -37,6 +38,7 @@ class OnlineTracker:
         subpixel: bool = True,
         max_size: int | None = None,
     ) -> None:
+        check_tracker(model)
         self.model, self.image_size = model, image_size or model.image_size
         self.group_size, self.subpixel, self.max_size = group_size, subpixel, max_size
         self.reset()

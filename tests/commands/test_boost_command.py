@@ -181,4 +181,4 @@ def test_a_tracker_is_no_booster_and_a_booster_no_tracker(folder, weights, capsy
     assert "expected a FeatureBooster, it holds a ReTracker" in only_line(capsys)
     photo, ckpt = str(folder / "photo.png"), str(weights / "sift.safetensors")
     assert main(["match", photo, photo, "--ckpt", ckpt, "--out", str(folder / "out")]) == 2
-    assert "holds a FeatureBooster, which follows no points" in capsys.readouterr().err
+    assert "expected a net that follows points, which a FeatureBooster does not" in capsys.readouterr().err
