@@ -51,11 +51,11 @@ class EncodedView(TensorStruct):
     small: tuple[int, int]  # height and width that it was encoded at, px
 
     def inward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-        """Points of the view, moved to its working size."""
+        """Points in raster px of the view, in raster px of its working size."""
         return rescale(xy, self.size, self.small)
 
     def outward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-        """Points of its working size, moved to the view."""
+        """Points in raster px of its working size, in raster px of the view."""
         return rescale(xy, self.small, self.size)
 
     def has_texture(self, xy: Float[Tensor, "N 2"]) -> Bool[Tensor, " N"]:
