@@ -73,6 +73,7 @@ class RetrackerTracker(NetMethod):
 
     points_at_once: int | None  # more are tracked one batch after the other: the same answer in less memory
     subpixel: bool  # positions moved to where grey values fit best
+    visible_threshold: float | int | None  # null: the checkpoint's
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -88,6 +89,7 @@ class RetrackerTracker(NetMethod):
                 image_size=self.image_size,
                 subpixel=self.subpixel,
                 points_per_chunk=self.points_at_once,
+                visible_threshold=self.visible_threshold,
             )
         return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
 
@@ -101,6 +103,7 @@ class RetrackerMatcher(NetMethod):
     round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
     both: bool  # also points of image 1, found in image 0: twice the time
     subpixel: bool  # positions moved to where grey values fit best
+    match_threshold: float | int | None  # null: the checkpoint's
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,7 +116,7 @@ class RetrackerMatcher(NetMethod):
             asked |= {"corners": self.corners, "grid": self.grid}
         else:
             asked |= {"points": places_of(image0, self.grid, self.corners)}
-        asked["subpixel"] = self.subpixel
+        asked |= {"subpixel": self.subpixel, "match_threshold": self.match_threshold}
         with self.computing():
             found = match(self.net(), image0, image1, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)

@@ -78,6 +78,16 @@ def test_another_working_size_is_another_answer(tracker, clip, answer):
     assert (smaller.tracks - answer.tracks).norm(dim=-1)[answer.visible].median() < 1
 
 
+def test_a_threshold_is_told_to_the_net_and_belongs_to_what_results_are_named_after(tracker, clip, answer):
+    strict = replace(tracker, visible_threshold=1.0)(clip.video, queries_txy(clip))
+    assert torch.equal(strict.tracks, answer.tracks) and strict.visible.sum() == len(queries_txy(clip))
+    assert chosen("tracker", "visible_threshold=0.3").visible_threshold == 0.3
+    assert chosen("matcher", "match_threshold=0.3").match_threshold == 0.3
+    image0, image1, _ = pair()
+    of_few = ["matcher.method.corners=null", "matcher.method.grid=3"]
+    assert len(chosen("matcher", "match_threshold=1", *of_few)(image0, image1).points0) == 0
+
+
 def test_a_net_is_loaded_once_for_all_benchmarks(tracker):
     assert chosen("tracker").net() is tracker.net() is chosen("matcher").net()
 
