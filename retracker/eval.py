@@ -73,7 +73,7 @@ def command(overrides: Sequence[str], ranks: Ranks) -> None:
     """One benchmark, or all that are found."""
     given = [override for override in overrides if override != EVERY]
     cfg = compose_config("eval", given)
-    check_model(given, cfg.ckpt)
+    check_model(given, cfg)
     if EVERY in overrides:
         evaluate_all(given, cfg, ranks)
     else:

@@ -69,11 +69,11 @@ def check_keys(cfg: DictConfig) -> None:
         raise ValueError("independence: expected at least 1 video and 1 point")
 
 
-def check_model(overrides: Sequence[str], ckpt: str) -> None:
+def check_model(overrides: Sequence[str], cfg: DictConfig) -> None:
     """Raise ValueError for an override of the model that nobody would read: a checkpoint has its own."""
     for override in overrides:
         place = override.lstrip("+~").partition("=")[0].rpartition("@")[2]
-        if ckpt != UNTRAINED and place.split(".")[0] == "model":
+        if cfg.ckpt != UNTRAINED and place.split(".")[0] == "model":
             raise ValueError(
                 f"{override}: only ckpt={UNTRAINED} reads the model's settings, a checkpoint carries its own "
                 "(visible_threshold=P and match_threshold=P take the place of its thresholds)"
