@@ -28,6 +28,7 @@ from retracker.commands.contestants import contestants_of
 from retracker.commands.evaluation import (
     EVERY,
     check_keys,
+    check_model,
     directory_of,
     everything,
     identity_of,
@@ -70,18 +71,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def command(overrides: Sequence[str], ranks: Ranks) -> None:
     """One benchmark, or all that are found."""
+    given = [override for override in overrides if override != EVERY]
+    cfg = compose_config("eval", given)
+    check_model(given, cfg)
     if EVERY in overrides:
-        evaluate_all([override for override in overrides if override != EVERY], ranks)
+        evaluate_all(given, cfg, ranks)
     else:
-        evaluate(compose_config("eval", overrides), ranks)
+        evaluate(cfg, ranks)
 
 
-def evaluate_all(overrides: Sequence[str], ranks: Ranks) -> list[Results]:
+def evaluate_all(overrides: Sequence[str], cfg: DictConfig, ranks: Ranks) -> list[Results]:
     """Every benchmark whose files are there, one after the other, and one table of all of them.
 
     One that fails does not keep the others from being evaluated; raises ValueError at the end if any did.
     """
-    cfg = compose_config("eval", overrides)
     found, absent = ranks.together(partial(in_one_line, partial(everything, overrides, cfg)))
     done, failed = [], {}
     for name, of_one in found.items():

@@ -35,7 +35,10 @@ def rotated(tracker: Tracker, quarter_turns: Sequence[int]) -> Tracker:
 
 
 def turned(xy: Float[Tensor, "*B 2"], size: tuple[int, int], turn: int) -> Float[Tensor, "*B 2"]:
-    """Where points of an image of ``size`` (height, width) land when it is turned as torch.rot90 does."""
+    """Where points (x, y) of an image of ``size`` (height, width) land when it is turned as torch.rot90 does.
+
+    In raster px: of the image before, and of the turned one.
+    """
     height, width = size
     x, y = xy.unbind(-1)
     place = ((x, y), (y, width - x), (width - x, height - y), (height - y, x))[turn % 4]

@@ -15,6 +15,7 @@ RULE = "its answer for a point depends on other points: not a valid entry by the
 WORDS = {"tracker": "videos", "matcher": "pairs"}
 SPEEDS = {"tracker": "frames/s", "matcher": "pairs/s"}
 DIGITS = 12  # of a checkpoint's digest: enough to tell it from any other
+THRESHOLDS = ("visible_threshold", "match_threshold")  # settings that are told where they are given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +234,7 @@ def weights_of(results: Results) -> Iterator[str]:
         settings = standing.settings
         if "sha256" in settings:
             told = [settings["ckpt"], f"sha256 {settings['sha256'][:DIGITS]}", settings.get("precision")]
+            told += [f"{key} {settings[key]:g}" for key in THRESHOLDS if settings.get(key) is not None]
             yield f"{standing.name}: {', '.join(part for part in told if part)}"
 
 

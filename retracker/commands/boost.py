@@ -29,6 +29,10 @@ from retracker.types import LocalFeatures
 
 PROGRAM = "retracker boost"
 FILE = "file"  # the descriptor that stands for features found by others
+NO_BOOSTER = (
+    "--ckpt: expected the weights of a FeatureBooster for these descriptors, since none are packaged: "
+    "a .ckpt of retracker train +experiment=booster, or a .pth that FeatureBooster's authors published"
+)
 # Finds, or reads, the keypoints of an image that lies in a file.
 Find = Callable[[Path, UInt8[Tensor, "3 H W"]], LocalFeatures]
 
@@ -44,14 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--out", arguments.out)
     check_positive("--max-keypoints", arguments.max_keypoints)
     _check_names(arguments.images)
-    if arguments.descriptor == FILE and arguments.ckpt is None:
-        raise ValueError("--ckpt: needed with --descriptor file, since no booster is known to go with a file")
+    if arguments.ckpt is None:
+        raise ValueError(NO_BOOSTER)
     place = find_device(arguments.device)
-    source = arguments.ckpt or f"{arguments.descriptor}_booster"
-    booster = load_booster(source).to(place)
+    booster = load_booster(arguments.ckpt).to(place)
     find, failed = _finder(arguments), 0
     if arguments.descriptor != FILE:
-        _check_fit(booster, find, f"--ckpt {source} does not go with --descriptor {arguments.descriptor}")
+        _check_fit(
+            booster, find, f"--ckpt {arguments.ckpt} does not go with --descriptor {arguments.descriptor}"
+        )
     for path in arguments.images:
         written = arguments.out / f"{path.stem}_{arguments.descriptor}_boosted.npz"
         try:
@@ -131,7 +136,8 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument(
         "--ckpt",
-        help="a packaged name, a file of ours or a released .pth (default: packaged, <descriptor>_booster)",
+        metavar="FILE",
+        help="the booster (required): of retracker train +experiment=booster, or a released .pth",
     )
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for what is written")
     parser.add_argument("--max-keypoints", type=int, default=2048, metavar="N", help="the strongest N")

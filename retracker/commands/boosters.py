@@ -12,7 +12,7 @@ from retracker.types import LocalFeatures
 
 
 class LoadedBooster:
-    """The booster of a file or of a packaged name, on its device.
+    """The booster of a file, ours or released, on its device.
 
     With ``bits`` false a binary booster's numbers are compared before they become bits. Raises ValueError if
     none is named, and ValueError or OSError for a file that holds none.
@@ -20,7 +20,7 @@ class LoadedBooster:
 
     def __init__(self, weights: str | None, device: str, *, bits: bool = True) -> None:
         if weights is None:
-            raise ValueError("a boosted matcher needs a FeatureBooster: booster=<path or packaged name>")
+            raise ValueError("a boosted matcher needs a FeatureBooster: booster=<path of its weights>")
         self.place = device_of(device)
         self.net = checkpoint.load_booster(weights).to(self.place)
         self.binary = self.net.binary and bits

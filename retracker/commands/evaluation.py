@@ -23,8 +23,10 @@ from retracker.benchmarks.ranks import Ranks
 from retracker.benchmarks.runner import Plan, Watcher
 from retracker.benchmarks.store import slug
 from retracker.commands.contestants import named_baselines
+from retracker.commands.methods import UNTRAINED
 from retracker.commands.provenance import versions
 from retracker.configuration import compose_config, config_dir
+from retracker.inference.checks import check_probability
 
 EVERY = "benchmark=all"
 PRECISIONS = ("fp32", "bf16")
@@ -32,11 +34,13 @@ SAID_EVERY = 60.0  # seconds between lines of progress where there is no termina
 KINDS: MappingProxyType[str, tuple[type | UnionType, str]] = MappingProxyType(
     {
         "ckpt": (str, "a path or a packaged name"),
-        "booster": (str | None, "a path or a packaged name, or null"),
+        "booster": (str | None, "a path or null"),
         "data_root": (str, "a folder (./2024, if that is its name)"),
         "baselines": (ListConfig | None, "a list of names, or null for the usual ones"),
         "rotations": (ListConfig, "a list of quarter turns such as [0, 1, 2, 3]"),
         "threads": (int, "a whole number"),
+        "visible_threshold": (float | int | None, "a number from 0 to 1, or null"),
+        "match_threshold": (float | int | None, "a number from 0 to 1, or null"),
         "limit": (int | None, "a whole number or null"),
         "worst": (int, "a whole number"),
         "quick": (bool, "true or false"),
@@ -57,10 +61,23 @@ def check_keys(cfg: DictConfig) -> None:
     for key, least in AT_LEAST.items():
         if cfg[key] is not None and cfg[key] < least:
             raise ValueError(f"{key}: expected at least {least}, got {cfg[key]}")
+    for key in ("visible_threshold", "match_threshold"):
+        check_probability(key, cfg[key])
     if cfg.precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {cfg.precision!r}")
     if not (cfg.independence.videos >= 1 and cfg.independence.points >= 1):
         raise ValueError("independence: expected at least 1 video and 1 point")
+
+
+def check_model(overrides: Sequence[str], cfg: DictConfig) -> None:
+    """Raise ValueError for an override of the model that nobody would read: a checkpoint has its own."""
+    for override in overrides:
+        place = override.lstrip("+~").partition("=")[0].rpartition("@")[2]
+        if cfg.ckpt != UNTRAINED and place.split(".")[0] == "model":
+            raise ValueError(
+                f"{override}: only ckpt={UNTRAINED} reads the model's settings, a checkpoint carries its own "
+                "(visible_threshold=P and match_threshold=P take the place of its thresholds)"
+            )
 
 
 def everything(

@@ -21,6 +21,7 @@ from retracker.commands.shell import (
 )
 from retracker.commands.tables import POSITION, parse_points, read_queries
 from retracker.host import MISTAKE
+from retracker.inference.checks import check_probability
 from retracker.inference.pair import DEFAULT_GRID, PairMatcher
 from retracker.inference.verification import SAMPLE_SIZE, SOLVERS, THRESHOLD_PX, check_question
 from retracker.inference.warp import DEFAULT_WARP_GRID
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--out", arguments.out)
     lines = None if arguments.pairs is None else read_pairs(arguments.pairs)
     model = load_model(arguments.ckpt, arguments.device)
-    matcher = PairMatcher(model, arguments.image_size)
+    matcher = PairMatcher(model, arguments.image_size, match_threshold=arguments.match_threshold)
     if lines is not None:
         return _match_list(task, matcher, lines, arguments)
     paths = (arguments.image_a, arguments.image_b)
@@ -76,6 +77,7 @@ def _task(arguments: argparse.Namespace) -> PairTask:
     """What is asked of each pair. Raises ValueError for what contradicts itself or is not there."""
     for option in ("image_size", "num", "grid", "corners", "warp_grid"):
         check_positive(f"--{option.replace('_', '-')}", getattr(arguments, option))
+    check_probability("--match-threshold", arguments.match_threshold)
     if arguments.pairs is not None and arguments.image_a is not None:
         raise ValueError("--pairs: names the images itself, expected none beside it")
     return PairTask(
@@ -146,6 +148,12 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument(
         "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
+    )
+    parser.add_argument(
+        "--match-threshold",
+        type=float,
+        metavar="P",
+        help="how probable a match has to be, in [0, 1] (default: the model's)",
     )
     parser.add_argument("--num", type=int, help="of more matches, a sample: sure ones, spread over the scene")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (default: 0)")

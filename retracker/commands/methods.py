@@ -17,6 +17,7 @@ from retracker import checkpoint
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.protocol import Matched, Tracked
 from retracker.commands.provenance import file_digest
+from retracker.inference.checks import check_tracker
 from retracker.inference.clip import track
 from retracker.inference.pair import match, places_of
 
@@ -53,9 +54,12 @@ class NetMethod:
         place = str(device_of(self.device))
         if self.ckpt == UNTRAINED:
             parts = (self.model, self.pretrained, self.cache_dir, self.seed)
-            return _untrained(json.dumps(parts, sort_keys=True), place)
-        path = checkpoint.resolve(self.ckpt).resolve()
-        return _trained(path, path.stat().st_mtime_ns, place)
+            net = _untrained(json.dumps(parts, sort_keys=True), place)
+        else:
+            path = checkpoint.resolve(self.ckpt).resolve()
+            net = _trained(path, path.stat().st_mtime_ns, place)
+        check_tracker(net, self.ckpt)
+        return net
 
     def computing(self) -> AbstractContextManager:
         """While the net runs: what is safe in bfloat16 is computed in it, if the precision says so."""
@@ -69,6 +73,7 @@ class RetrackerTracker(NetMethod):
 
     points_at_once: int | None  # more are tracked one batch after the other: the same answer in less memory
     subpixel: bool  # positions moved to where grey values fit best
+    visible_threshold: float | int | None  # null: the checkpoint's
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +89,7 @@ class RetrackerTracker(NetMethod):
                 image_size=self.image_size,
                 subpixel=self.subpixel,
                 points_per_chunk=self.points_at_once,
+                visible_threshold=self.visible_threshold,
             )
         return Tracked(tracks=found.tracks, visible=found.visible, confidence=found.confidence)
 
@@ -97,6 +103,7 @@ class RetrackerMatcher(NetMethod):
     round_trip: float | int | None  # px at the net's size, of the way there and back; null: not taken
     both: bool  # also points of image 1, found in image 0: twice the time
     subpixel: bool  # positions moved to where grey values fit best
+    match_threshold: float | int | None  # null: the checkpoint's
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,7 +116,7 @@ class RetrackerMatcher(NetMethod):
             asked |= {"corners": self.corners, "grid": self.grid}
         else:
             asked |= {"points": places_of(image0, self.grid, self.corners)}
-        asked["subpixel"] = self.subpixel
+        asked |= {"subpixel": self.subpixel, "match_threshold": self.match_threshold}
         with self.computing():
             found = match(self.net(), image0, image1, image_size=self.image_size, **asked)
         return Matched(points0=found.points_a, points1=found.points_b, confidence=found.confidence)

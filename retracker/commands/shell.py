@@ -29,7 +29,7 @@ from torch import nn
 from retracker.checkpoint import load
 from retracker.configuration import RunFailed
 from retracker.host import FAILURE, MISTAKE
-from retracker.models.descriptor import FeatureBooster
+from retracker.inference.checks import check_tracker
 
 COMPILERS = ("g++", "clang++")
 INTERRUPTED = 130  # what shells report after Ctrl-C
@@ -105,8 +105,7 @@ def load_model(ckpt: str, device: str) -> nn.Module:
     """Load a tracker onto the device; raises ValueError if it is none or if there is no such device."""
     place = find_device(device)
     net = load(ckpt)
-    if isinstance(net, FeatureBooster):
-        raise ValueError(f"{ckpt}: holds a FeatureBooster, which follows no points (see retracker boost)")
+    check_tracker(net, ckpt)
     return net.to(place)
 
 

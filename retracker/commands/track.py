@@ -29,6 +29,7 @@ from retracker.commands.track_live import LiveSource, is_live, live_name, live_s
 from retracker.commands.track_queries import add_query_arguments, chosen_queries
 from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
 from retracker.host import MISTAKE
+from retracker.inference.checks import check_probability
 from retracker.inference.clip import track
 from retracker.media.sources import FrameSource, Window, as_source, pictures_in, videos_in
 from retracker.types import TrackResult
@@ -53,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder("--out", arguments.out)
     for name in ("max_frames", "image_size", "max_size", "points_per_chunk", "stride"):
         check_positive(f"--{name.replace('_', '-')}", getattr(arguments, name))
+    check_probability("--visible-threshold", arguments.visible_threshold)
     videos = _named([video for given in arguments.video for video in _videos_of(given)])
     model = load_model(arguments.ckpt, arguments.device)
     if arguments.compile:
@@ -94,6 +96,12 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument(
         "--no-subpixel", action="store_true", help="leave positions as the net says: quicker, less precise"
+    )
+    parser.add_argument(
+        "--visible-threshold",
+        type=float,
+        metavar="P",
+        help="how probable a point has to be to be called visible, in [0, 1] (default: the model's)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="quicker, after some minutes in which nothing moves"
@@ -173,6 +181,7 @@ def _tracked(
             max_size=arguments.max_size,
             progress=progress,
             stop=stop,
+            visible_threshold=arguments.visible_threshold,
         )
     return _numbered(found, source.window)
 

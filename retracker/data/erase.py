@@ -100,7 +100,7 @@ def paste(frame: UInt8[Tensor, "3 H W"], patch: UInt8[Tensor, "3 h w"], left: in
 
 
 def below(patch: Patch, xy: Float[Tensor, "T N 2"]) -> Bool[Tensor, "T N"]:
-    """Which points lie under a patch."""
+    """Which points (x, y), raster px of each frame, lie under a patch."""
     _, height, width = patch.picture.shape
     within = xy - patch.corner[:, None]
     return patch.there[:, None] & ((within >= 0) & (within < within.new_tensor([width, height]))).all(-1)

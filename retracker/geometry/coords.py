@@ -116,11 +116,14 @@ def _count(size: int, level: FeatureLevel) -> int:
 def rescale(
     xy: Float[Tensor, "*B 2"], size: tuple[int, int], new_size: tuple[float | int, float | int]
 ) -> Float[Tensor, "*B 2"]:
-    """Move points with their image from (height, width) ``size`` to ``new_size``: a pure ratio."""
+    """Points (x, y) in raster px of an image of ``size``, in raster px of it resized to ``new_size``.
+
+    Both sizes are (height, width) in px, or whatever else points are to be measured in: a pure ratio.
+    """
     (height, width), (new_height, new_width) = size, new_size
     return xy * xy.new_tensor([new_width / width, new_height / height])
 
 
 def flip_horizontally(xy: Float[Tensor, "*B 2"], width: int) -> Float[Tensor, "*B 2"]:
-    """Where points land when their image of the given width is mirrored left to right."""
+    """Where points (x, y), raster px, land when their image, ``width`` px wide, is mirrored left to right."""
     return torch.stack([width - xy[..., 0], xy[..., 1]], dim=-1)

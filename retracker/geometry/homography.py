@@ -11,7 +11,10 @@ NEAREST = 1e-6  # homogeneous scale below which a point lies on or behind the ho
 def transform(
     matrix: Float[Tensor, "*#B 3 3"], xy: Float[Tensor, "*#B N 2"]
 ) -> tuple[Float[Tensor, "*B N 2"], Bool[Tensor, "*B N"]]:
-    """Where points go, and whether they go anywhere: a point behind the horizon does not, and is put at 0."""
+    """Where points (x, y), raster px of one image, lie in the other (raster px), and whether they do.
+
+    A point behind the horizon lies nowhere, and is put at 0.
+    """
     moved = xy.to(matrix.dtype) @ matrix[..., :2].mT + matrix[..., None, :, 2]  # B N 3
     depth = moved[..., 2]
     ahead = depth > NEAREST
@@ -19,7 +22,7 @@ def transform(
 
 
 def jacobian(matrix: Float[Tensor, "*#B 3 3"], xy: Float[Tensor, "*#B N 2"]) -> Float[Tensor, "*B N 2 2"]:
-    """How a small step at each point is changed: row i, column j is d x'_i / d x_j."""
+    """How a small step at each point (x, y), raster px, is changed: row i, column j is d x'_i / d x_j."""
     there, _ = transform(matrix, xy)
     depth = (xy.to(matrix.dtype) @ matrix[..., 2, :2, None])[..., 0] + matrix[..., 2, 2, None]
     # x' = a / w, so dx' = (da - x' dw) / w.

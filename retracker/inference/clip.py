@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
+from retracker.inference.checks import check_probability, check_tracker
 from retracker.inference.frames import GROUP_SIZE, finest_size, shown, views, working_size
 from retracker.inference.queries import Layout, parse_queries
 from retracker.inference.slots import Slots
@@ -25,7 +26,7 @@ Progress = Callable[[], None]  # called after every frame that is done
 Stop = Callable[[], bool]  # asked before every frame
 
 
-def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and who is told (3)
+def track(  # noqa: PLR0913 -- what is tracked (3), how (6), how much of it and who is told (3)
     model: nn.Module,
     video: Tensor | np.ndarray | str | Path | Iterable | FrameSource,
     queries: Tensor | np.ndarray | Sequence | Layout,
@@ -37,6 +38,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and 
     points_per_chunk: int | None = None,
     max_size: int | None = None,
     stop: Stop | None = None,
+    visible_threshold: float | int | None = None,
 ) -> TrackResult:
     """Follow the queries (N, 3) = (t, x, y), frame and raster px, through a video.
 
@@ -50,11 +52,15 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and 
     is moved to where the grey values around them, as they were at birth, fit best (``subpixel.py``), up to
     full resolution, or frames whose sides are no longer than ``max_size`` px. ``points_per_chunk`` bounds
     memory: no more points are tracked in one pass through the video; the answer stays the same. If ``stop``
-    says so, tracking ends, and what was not done by then has confidence 0.
+    says so, tracking ends, and what was not done by then has confidence 0. ``visible_threshold``, in [0, 1],
+    takes the place of the model's: 0 calls every point visible from birth on, 1 none after it; positions and
+    confidence stay the same.
 
-    Raises ValueError for a query that is not finite, outside the frame or after the end, and what
-    ``as_source`` and reading raise.
+    Raises ValueError for a net that follows no points, a query that is not finite, outside the frame or after
+    the end, and what ``as_source`` and reading raise.
     """
+    check_tracker(model)
+    check_probability("visible_threshold", visible_threshold)
     source = as_source(video, WHOLE if max_frames is None else Window(end=max_frames))
     size = source.size()
     asked = parse_queries(queries, size)
@@ -68,7 +74,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (5), how much of it and 
     local = replace(asked, xy=rescale(asked.xy, size, small))
     finest = finest_size(size, max_size) if subpixel else small
     clip = _Clip(source, (size, small, finest), _device(model), stop or _never)
-    slots = partial(Slots, model, GROUP_SIZE, subpixel=subpixel)
+    slots = partial(Slots, model, GROUP_SIZE, subpixel=subpixel, visible_threshold=visible_threshold)
     with torch.inference_mode():
         parts = [
             _both_ways(slots, clip, local.map(lambda x, some=some: x[some]), progress, backward=backward)

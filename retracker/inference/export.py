@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from retracker.inference.checks import check_tracker
 from retracker.inference.snapshot import digest
 from retracker.media.files import replacing
 from retracker.types import TensorStruct, TrackState
@@ -79,8 +80,9 @@ def export(net: nn.Module, folder: str | Path, height: int, width: int, points: 
     """Write ``track.onnx``, ``track.pt2`` (``torch.export.load``) and ``track.json``, which is returned.
 
     ``net`` is on the CPU and in eval mode. Needs the packages onnx and onnxscript. Raises ValueError for a
-    size that cannot be tracked in.
+    net that follows no points, and for a size that cannot be tracked in.
     """
+    check_tracker(net)
     check(height, width, points)
     step = FrameStep(net, height, width, points).eval()
     start = step.start()

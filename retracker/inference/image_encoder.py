@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
+from retracker.inference.checks import check_tracker
 from retracker.inference.frames import resize, working_size
 from retracker.media.files import existing_file
 from retracker.media.image import read_image
@@ -50,11 +51,11 @@ class EncodedView(TensorStruct):
     small: tuple[int, int]  # height and width that it was encoded at, px
 
     def inward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-        """Points of the view, moved to its working size."""
+        """Points in raster px of the view, in raster px of its working size."""
         return rescale(xy, self.size, self.small)
 
     def outward(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
-        """Points of its working size, moved to the view."""
+        """Points in raster px of its working size, in raster px of the view."""
         return rescale(xy, self.small, self.size)
 
     def has_texture(self, xy: Float[Tensor, "N 2"]) -> Bool[Tensor, " N"]:
@@ -68,6 +69,7 @@ class ImageEncoder:
     """Reads and encodes images; the last ``kept_images``, and what was encoded of each, are kept."""
 
     def __init__(self, model: nn.Module, image_size: int | None, kept_images: int) -> None:
+        check_tracker(model)
         self.model, self.kept_images = model, max(2, kept_images)  # a pair, at least
         self.image_size = image_size or model.image_size
         self._views: OrderedDict[Key, View] = OrderedDict()

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
 from retracker.inference import snapshot
+from retracker.inference.checks import check_probability, check_tracker
 from retracker.inference.frames import GROUP_SIZE, check_inside, finest_size, shown, views, working_size
 from retracker.inference.slots import FrameTracks, Slots, nobody
 from retracker.media.sources import rgb
 
-SETTINGS = ("image_size", "group_size", "subpixel", "max_size")
+SETTINGS = ("image_size", "group_size", "subpixel", "max_size", "visible_threshold")
 
 
 class OnlineTracker:
@@ -26,7 +27,8 @@ class OnlineTracker:
     always full as far as the network can tell, so that a track does not depend on which others there are.
     Results are on the CPU. With ``subpixel`` what is returned of visible points is moved to where the grey
     values around them, as they were at birth, fit best (``subpixel.py``), up to full resolution, or frames
-    whose sides are no longer than ``max_size`` px.
+    whose sides are no longer than ``max_size`` px. ``visible_threshold``, in [0, 1], takes the place of the
+    model's, and changes nothing but what is called visible.
     """
 
     def __init__(
@@ -36,14 +38,20 @@ class OnlineTracker:
         group_size: int = GROUP_SIZE,
         subpixel: bool = True,
         max_size: int | None = None,
+        visible_threshold: float | int | None = None,
     ) -> None:
+        check_tracker(model)
+        check_probability("visible_threshold", visible_threshold)
         self.model, self.image_size = model, image_size or model.image_size
         self.group_size, self.subpixel, self.max_size = group_size, subpixel, max_size
+        self.visible_threshold = visible_threshold
         self.reset()
 
     def reset(self) -> None:
         """Forget all points and the size of the frames; ids start from 0 again."""
-        self._slots = Slots(self.model, self.group_size, subpixel=self.subpixel)
+        self._slots = Slots(
+            self.model, self.group_size, subpixel=self.subpixel, visible_threshold=self.visible_threshold
+        )
         self._size: tuple[int, int] | None = None  # (height, width) of the frames
         self._next_id = 0
         self._born: dict[int, Tensor] = {}  # id -> its query, until the frame it is born in

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
+from retracker.inference.checks import check_probability
 from retracker.inference.corners import corner_points
 from retracker.inference.frames import check_inside
 from retracker.inference.image_encoder import KEPT_IMAGES, ImageEncoder, ImageSource, View, as_tensor
@@ -36,11 +37,20 @@ class Matches(TensorStruct):
 
 
 class PairMatcher:
-    """Matches one pair of images after another; files that come again are not encoded again."""
+    """Matches one pair of images after another; files that come again are not encoded again.
+
+    ``match_threshold``, in [0, 1], takes the place of the model's: how probable a match has to be.
+    """
 
     def __init__(
-        self, model: nn.Module, image_size: int | None = None, kept_images: int = KEPT_IMAGES
+        self,
+        model: nn.Module,
+        image_size: int | None = None,
+        kept_images: int = KEPT_IMAGES,
+        match_threshold: float | int | None = None,
     ) -> None:
+        check_probability("match_threshold", match_threshold)
+        self.match_threshold = match_threshold
         self.encoder = ImageEncoder(model, image_size, kept_images)
 
     def match(  # noqa: PLR0913 -- what is matched (2), where (2), how the matches are filtered (4)
@@ -63,9 +73,9 @@ class PairMatcher:
         if num is not None and num < 1:
             raise ValueError(f"num: expected a positive number of matches, got {num}")
         asked = places_of(first.image, grid, corners) if points is None else as_points(points, first.size)
-        forth, sharp = TwoViews(self.encoder, first, second), _sharpened if subpixel else _as_it_is
+        forth, sharp = self.views(first, second), _sharpened if subpixel else _as_it_is
         if mutual:
-            back = TwoViews(self.encoder, second, first)
+            back = self.views(second, first)
             found = sharp(_found_back(_matched(forth, asked), back, round_trip_px), forth)
             if points is None:  # what b shows of the scene may be the smaller part
                 places = places_of(second.image, grid, corners)
@@ -78,8 +88,12 @@ class PairMatcher:
         ends = (found.points_a / _wh(first), found.points_b / _wh(second))
         return found[balanced_sample(torch.cat(ends, dim=-1), found.confidence, num, seed)]
 
+    def views(self, first: View, second: View) -> TwoViews:
+        """A pair, in the second of which points of the first can be looked for."""
+        return TwoViews(self.encoder, first, second, self.match_threshold)
 
-def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches are filtered (4)
+
+def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches are filtered (5)
     model: nn.Module,
     image_a: ImageSource,
     image_b: ImageSource,
@@ -92,22 +106,24 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
     seed: int = 0,
     corners: int | None = None,
     subpixel: bool = True,
+    match_threshold: float | int | None = None,
 ) -> Matches:
     """Find points of image a in image b: the given (N, 2) in raster px, or a grid of ``grid`` points a side.
 
     Or, where precision counts more than density, as for a relative pose, up to so many ``corners`` of it.
 
     Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes; ``image_size`` is the working size, if
-    not the model's own. Only points that the model finds (``match_threshold``) inside image b are returned,
-    none whose surroundings, here or there, are of one colour. With ``mutual`` a point must also be found
-    back, less than ``round_trip_px`` (at the working size of image a) from where it started; and a grid, or
-    corners, of both images are taken, b's points counted on from a's in ``index`` and less than that from
-    their own start. Of more than ``num`` matches a sample is returned, balanced by certainty and density
+    not the model's own. Only points that the model finds inside image b, with a probability of more than
+    ``match_threshold`` (the model's own, if not given; at 0 any) are returned, none whose surroundings, here
+    or there, are of one colour. With ``mutual`` a point must also be found back, less than ``round_trip_px``
+    (at the working size of image a) from where it started; and a grid, or corners, of both images are taken,
+    b's points counted on from a's in ``index`` and less than that from their own start. Of more than ``num``
+    matches a sample is returned, balanced by certainty and density
     (``sampling.py``), the same for the same ``seed``. With ``subpixel`` the ends found are moved to where
     the grey values around them fit best (``subpixel.py``), at full resolution. Raises ValueError for a point
     outside image a, and what ``read_image`` raises.
     """
-    matcher = PairMatcher(model, image_size, kept_images=0)
+    matcher = PairMatcher(model, image_size, kept_images=0, match_threshold=match_threshold)
     return matcher.match(
         image_a,
         image_b,
@@ -123,7 +139,7 @@ def match(  # noqa: PLR0913 -- what is matched (3), where (3), how the matches a
 
 
 def places_of(image: UInt8[Tensor, "3 H W"], grid: int, corners: int | None) -> Float[Tensor, "N 2"]:
-    """The points of an image that are matched if none are given."""
+    """The points of an image, in its raster px, that are matched if none are given: a grid, or corners."""
     height, width = image.shape[-2:]
     return grid_points(height, width, grid) if corners is None else corner_points(image, corners)
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Num, UInt8
 from torch import Tensor, nn
 
 from retracker.checkpoint import load
+from retracker.inference.checks import check_tracker
 from retracker.inference.clip import track
 from retracker.inference.online import OnlineTracker
 from retracker.inference.queries import Dense, parse_queries
@@ -176,7 +177,12 @@ def _net(model: nn.Module | str | Path | None, checkpoint: str | Path | None) ->
     if model is not None and checkpoint is not None:
         raise ValueError("expected a model or a checkpoint, got both")
     source = "tiny" if model is None and checkpoint is None else (model or checkpoint)
-    return source if isinstance(source, nn.Module) else load(source)
+    if isinstance(source, nn.Module):
+        check_tracker(source)
+        return source
+    net = load(source)
+    check_tracker(net, str(source))
+    return net
 
 
 def _each(queries: Num[Tensor, "_ N 3"], batch: int) -> Sequence[Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from retracker.inference.snapshot import plain, track_state
 from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
+from retracker.models.tracker import surer_than
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
 
 TRACK_ROUNDS = 6  # steps of sharpening: a frame's worth of time for a tenth of a pixel would be too much
@@ -47,11 +48,14 @@ class Group:
         self.state: TrackState | None = None
         self.patches: tuple[Patches, ...] = ()  # around each point where it was born, at each size
 
-    def step(self, features: FeaturePyramid, images: Sequence[GreyImage]) -> FrameTracks:
+    def step(
+        self, features: FeaturePyramid, images: Sequence[GreyImage], visible_threshold: float | int | None
+    ) -> FrameTracks:
         """Advance by one frame; returns the points of the slots that are taken, slot by slot.
 
         With the frame's ``grey`` values, the coarsest first, positions are sharpened, and the network goes on
-        from there.
+        from there. ``visible_threshold`` changes what is called visible and nothing else: which points are
+        sharpened is decided by the network's own.
         """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
@@ -66,11 +70,14 @@ class Group:
             sharp = self._sharpened(images, tracks, frame.visible[0] & ~born[0])
             self.state = self.state.moved_to(sharp[None], (sharp != tracks).any(-1)[None])
             tracks = sharp
+        visible = frame.visible[0]
+        if visible_threshold is not None:
+            visible = born[0] | surer_than(frame.refined[-1], visible_threshold)[0]
         self.births = {}
         taken = [slot for slot, key in enumerate(self.ids) if key is not None]
         return FrameTracks(
             tracks=tracks.cpu()[taken],
-            visible=frame.visible[0].cpu()[taken],
+            visible=visible.cpu()[taken],
             confidence=frame.confidence[0].float().cpu()[taken],
             ids=torch.tensor([self.ids[slot] for slot in taken]),
         )
@@ -103,8 +110,16 @@ class Group:
 class Slots:
     """The groups of a stream; more are opened when all slots are taken, and empty ones are closed."""
 
-    def __init__(self, net: nn.Module, group_size: int, *, subpixel: bool) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        group_size: int,
+        *,
+        subpixel: bool,
+        visible_threshold: float | int | None = None,  # the network's
+    ) -> None:
         self.net, self.group_size, self.subpixel = net, group_size, subpixel
+        self.visible_threshold = visible_threshold
         compiled = net.compiled or (lambda work: work)
         self._grey, self._lay = compiled(grey), compiled(lay)
         self._groups: list[Group] = []
@@ -137,7 +152,7 @@ class Slots:
         images = (
             [self._grey_image(view, views[0]) for view in views] if self.subpixel and self._groups else []
         )
-        found = [group.step(features, images) for group in self._groups]
+        found = [group.step(features, images, self.visible_threshold) for group in self._groups]
         if not found:
             return nobody()
         together = found[0].map(lambda *parts: torch.cat(parts), *found[1:])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retracker.types import Estimate, TemporalMemory, TensorStruct, TrackState
 
-VERSION = 2
+VERSION = 3
 KEYS = {"version", "weights", "settings", "size", "next_id", "born", "groups"}
 
 

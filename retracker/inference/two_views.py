@@ -17,7 +17,7 @@ from retracker.geometry.coords import rescale
 from retracker.inference.frames import GROUP_SIZE, SHORTEST_PX
 from retracker.inference.image_encoder import EncodedView, ImageEncoder, View
 from retracker.inference.subpixel import sharpen
-from retracker.models.tracker import probability
+from retracker.models.tracker import surer_than
 from retracker.types import TensorStruct, TrackState
 
 ALIKE = 1.1  # sizes that differ by no more are one
@@ -43,10 +43,21 @@ class Way:
 
 
 class TwoViews:
-    """A pair of views, encoded; ``find`` looks for any points of the first in the second."""
+    """A pair of views, encoded; ``find`` looks for any points of the first in the second.
 
-    def __init__(self, encoder: ImageEncoder, first: View, second: View) -> None:
+    ``match_threshold``, in [0, 1], takes the place of the network's in what ``find`` calls matched.
+    """
+
+    def __init__(
+        self,
+        encoder: ImageEncoder,
+        first: View,
+        second: View,
+        match_threshold: float | int | None = None,
+    ) -> None:
         self.net = encoder.model
+        self.own_threshold = min(self.net.match_threshold, self.net.visible_threshold)
+        self.threshold = self.own_threshold if match_threshold is None else match_threshold
         self.sizes = second.size, encoder.own_size(second)
         self.images = first.image, second.image
         self.first = encoder.encode(first, encoder.own_size(first))
@@ -59,7 +70,7 @@ class TwoViews:
 
     def find(self, xy: Float[Tensor, "N 2"]) -> Found:
         """Look for points of the first view (px)."""
-        return self._find(self.first.inward(xy), self.way)
+        return self._find(self.first.inward(xy), self.way, self.threshold)
 
     def at_working_size(self, xy: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
         """Positions or steps in the second view (px), in px of the working size that it has by itself."""
@@ -73,13 +84,14 @@ class TwoViews:
         return torch.where(inside[:, None], laid.xy, there)
 
     def _sureness(self, way: Way) -> float:
-        found = self._find(grid_points(*self.first.small, PROBES), way)
+        # By the network's own threshold: another one is to choose among matches, not to move them.
+        found = self._find(grid_points(*self.first.small, PROBES), way, self.own_threshold)
         return found.confidence[found.matched].double().sum().item()
 
-    def _find(self, xy: Float[Tensor, "N 2"], way: Way) -> Found:
+    def _find(self, xy: Float[Tensor, "N 2"], way: Way, threshold: float | int) -> Found:
         """Look for points of the first view's working size in one way."""
         with torch.inference_mode():
-            parts = [_find_group(self.net, self.first, way, some) for some in xy.split(GROUP_SIZE)]
+            parts = [_find_group(self.net, self.first, way, some, threshold) for some in xy.split(GROUP_SIZE)]
         found = parts[0].map(lambda *values: torch.cat(values), *parts[1:])
         textured = self.first.has_texture(xy) & way.encoded.has_texture(found.xy)
         there = way.encoded.outward(found.xy).clone()
@@ -117,7 +129,9 @@ def _alike(size: tuple[int, int], other: tuple[int, int]) -> bool:
     return all(max(a, b) <= ALIKE * min(a, b) for a, b in zip(size, other, strict=True))
 
 
-def _find_group(net: nn.Module, first: EncodedView, way: Way, xy: Float[Tensor, "n 2"]) -> Found:
+def _find_group(
+    net: nn.Module, first: EncodedView, way: Way, xy: Float[Tensor, "n 2"], threshold: float | int
+) -> Found:
     """Up to ``GROUP_SIZE`` points, in px of the working sizes; always as many slots: see ``slots.py``."""
     device = first.features.matching.map.device
     start = torch.zeros(1, GROUP_SIZE, 2)
@@ -127,8 +141,8 @@ def _find_group(net: nn.Module, first: EncodedView, way: Way, xy: Float[Tensor, 
     if way.moved:
         state = _moved(state, first.small, way.encoded.small)
     frame, _ = net.step(way.encoded.features, state, start, torch.zeros_like(born))
-    matched = probability(frame.refined[-1]) > min(net.match_threshold, net.visible_threshold)
-    answer = Found(xy=frame.xy[0].float(), matched=matched[0], confidence=frame.confidence[0].float())
+    matched = surer_than(frame.refined[-1], threshold)[0]
+    answer = Found(xy=frame.xy[0].float(), matched=matched, confidence=frame.confidence[0].float())
     return answer.map(lambda x: x.cpu()[: len(xy)])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from retracker.geometry.coords import rescale, sample_image
 from retracker.inference.image_encoder import ImageSource
 from retracker.inference.pair import PairMatcher
-from retracker.inference.two_views import TwoViews, grid_points, tile_centres
+from retracker.inference.two_views import grid_points, tile_centres
 from retracker.types import TensorStruct
 
 DEFAULT_WARP_GRID = 64  # tiles a side
@@ -56,12 +56,16 @@ def warp(
     image_b: ImageSource,
     grid: int = DEFAULT_WARP_GRID,
     image_size: int | None = None,
+    match_threshold: float | int | None = None,
 ) -> Warp:
     """Where ``grid`` x ``grid`` tiles of image a lie in image b; ``.resized(h, w)`` makes it dense.
 
-    Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes. Raises what ``retracker.match`` raises.
+    Images are files or uint8 (3,H,W) or (H,W,3), of any two sizes. Tiles that are found with no more
+    probability than ``match_threshold`` (if not given, the model's) get certainty 0. Raises what
+    ``retracker.match`` raises.
     """
-    return warp_pair(PairMatcher(model, image_size, kept_images=0), image_a, image_b, grid)
+    matcher = PairMatcher(model, image_size, kept_images=0, match_threshold=match_threshold)
+    return warp_pair(matcher, image_a, image_b, grid)
 
 
 def warp_pair(
@@ -69,7 +73,7 @@ def warp_pair(
 ) -> Warp:
     """As ``warp``, by a matcher that may know the images already."""
     first, second = matcher.encoder.open(image_a), matcher.encoder.open(image_b)
-    found = TwoViews(matcher.encoder, first, second).find(grid_points(*first.size, grid))
+    found = matcher.views(first, second).find(grid_points(*first.size, grid))
     return Warp(
         positions=found.xy.reshape(grid, grid, 2),
         certainty=(found.confidence * found.matched).reshape(grid, grid),

@@ -16,8 +16,9 @@ def mean_corner_error(
 
 
 def warp(matrix: Float64[np.ndarray, "3 3"], xy: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "N 2"]:
-    """Where points go, by plain division: those behind the horizon, too, as all benchmarks have it.
+    """Where points (x, y) go, by plain division: those behind the horizon, too, as all benchmarks have it.
 
+    They are in the px that the matrix is from (raster, or indices of pixels), and land in those it leads to.
     What lies on the horizon is not finite.
     """
     moved = np.concatenate([xy, np.ones((len(xy), 1))], axis=1) @ matrix.T

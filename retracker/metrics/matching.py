@@ -13,7 +13,10 @@ def transfer_errors(
     points1: Float64[np.ndarray, "M 2"],
     truth: Float64[np.ndarray, "3 3"],
 ) -> Float64[np.ndarray, " M"]:
-    """The distance in image 1 of each match from the truth."""
+    """How far from the truth each match is in image 1, px.
+
+    ``truth`` takes px of image 0 to px of image 1; points are in whichever px it is of, raster or indices.
+    """
     return np.sqrt(np.square(points1 - warp(truth, points0)).sum(axis=1))
 
 

@@ -280,6 +280,11 @@ def probability(found: Estimate) -> Float[Tensor, "B N"]:
     return found.certainty.sigmoid() * (1 - found.occlusion.sigmoid())
 
 
+def surer_than(found: Estimate, threshold: float | int) -> Bool[Tensor, "B N"]:
+    """Which points are to be called visible at another threshold in [0, 1]: none at 1, at 0 every one."""
+    return (probability(found) > threshold) | (threshold == 0)  # what rounds to 0 is to count there, too
+
+
 def summarize(frames: list[FramePrediction]) -> Prediction:
     """Put the answers of all frames on one time axis."""
     return Prediction(

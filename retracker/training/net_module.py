@@ -161,6 +161,19 @@ class NetModule(pl.LightningModule, ABC):
             self.log_dict({f"train/{name}": value for name, value in means.items()})
             parameters = torch.stack([p.detach().norm() for p in self.net.parameters()])
             self.log_dict({"norm/parameters": parameters.norm(), "norm/gradient": gradient})
+            self.log_dict({f"norm_of/{name}": value for name, value in norms_of_parts(self.net).items()})
 
     def _is_logged(self) -> bool:
         return (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # Lightning counts steps done
+
+
+def norms_of_parts(net: nn.Module) -> dict[str, Float[Tensor, ""]]:
+    """The norms of the trainable weights, and of their gradients, of each child of a net that has some."""
+    norms = {}
+    for name, part in net.named_children():
+        weights = [weight.detach() for weight in part.parameters() if weight.requires_grad]
+        gradients = [weight.grad for weight in part.parameters() if weight.grad is not None]
+        if weights:
+            norms[f"{name}/parameters"] = nn.utils.get_total_norm(weights)
+            norms[f"{name}/gradient"] = nn.utils.get_total_norm(gradients)
+    return norms

@@ -32,8 +32,9 @@ def draw_matches(
 ) -> UInt8[Tensor, "3 high wide"]:
     """Both images side by side with a line per match, red for an unsure one to green for a sure one.
 
-    Of more than ``max_lines`` matches an even selection is drawn, so that the picture stays readable; the
-    legend counts all of them, and says what red to green means where that is not ``confidence``.
+    ``points_a`` are raster px of image a, ``points_b`` of image b. Of more than ``max_lines`` matches an even
+    selection is drawn, so that the picture stays readable; the legend counts all of them, and says what red
+    to green means where that is not ``confidence``.
     """
     chosen = _selection(len(points_a), max_lines)
     chosen = chosen[confidence.detach().cpu()[chosen].argsort()]  # sure ones on top
@@ -52,7 +53,10 @@ def draw_verified(
     max_lines: int = MAX_LINES,
     geometry: str,
 ) -> UInt8[Tensor, "3 high wide"]:
-    """Both images side by side: inliers of the geometry named so in green, over all others in red."""
+    """Both images side by side: inliers of the geometry named so in green, over all others in red.
+
+    ``points_a`` are raster px of image a, ``points_b`` of image b.
+    """
     chosen = _selection(len(points_a), max_lines)
     chosen = chosen[inliers.detach().cpu()[chosen].int().argsort(stable=True)]  # inliers on top
     colours = [INLIER if inlier else OUTLIER for inlier in inliers[chosen].tolist()]

@@ -63,7 +63,10 @@ def draw_side_by_side(
     first_frame: Int[Tensor, " N"] | None = None,
     trail: int = 12,
 ) -> UInt8[Tensor, "T 3 high wide"]:
-    """Prediction on the left, a red line leading from each point to its true place; truth on the right."""
+    """Prediction on the left, a red line leading from each point to its true place; truth on the right.
+
+    Both tracks are in raster px of the video. ``first_frame``: in which frame each point is born.
+    """
     style = TrackStyle(trail=trail, zoom=max(1, ceil(READABLE_PX / video.shape[-2])))
     picture = SideBySide(
         panels={"prediction": TrackPainter(tracks, visible, first_frame, style)},

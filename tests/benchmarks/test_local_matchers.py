@@ -239,9 +239,9 @@ def test_raw_and_boosted_stand_side_by_side(untrained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("booster", "message"),
     [
-        ("null", "a boosted matcher needs a FeatureBooster: booster=<path or packaged name>"),
+        ("null", "a boosted matcher needs a FeatureBooster: booster=<path of its weights>"),
         ("/no/such/file.pth", "there is no checkpoint '/no/such/file.pth'"),
-        ("7", "booster: expected a path or a packaged name, or null, got 7"),
+        ("7", "booster: expected a path or null, got 7"),
         ("tiny", "expected a FeatureBooster, it holds a ReTracker"),
     ],
 )

@@ -14,11 +14,12 @@ from hydra.utils import instantiate
 import retracker
 from retracker.benchmarks.devices import device_of
 from retracker.benchmarks.tracking import queries_txy
-from retracker.checkpoint import resolve
+from retracker.checkpoint import resolve, save_safetensors
 from retracker.commands.methods import RetrackerMatcher, RetrackerTracker, checkpoint_sha256
 from retracker.configuration import compose_config
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.inference.corners import corner_points
+from retracker.models.descriptor import build_booster
 
 
 def chosen(kind, *overrides):
@@ -77,6 +78,16 @@ def test_another_working_size_is_another_answer(tracker, clip, answer):
     assert (smaller.tracks - answer.tracks).norm(dim=-1)[answer.visible].median() < 1
 
 
+def test_a_threshold_is_told_to_the_net_and_belongs_to_what_results_are_named_after(tracker, clip, answer):
+    strict = replace(tracker, visible_threshold=1.0)(clip.video, queries_txy(clip))
+    assert torch.equal(strict.tracks, answer.tracks) and strict.visible.sum() == len(queries_txy(clip))
+    assert chosen("tracker", "visible_threshold=0.3").visible_threshold == 0.3
+    assert chosen("matcher", "match_threshold=0.3").match_threshold == 0.3
+    image0, image1, _ = pair()
+    of_few = ["matcher.method.corners=null", "matcher.method.grid=3"]
+    assert len(chosen("matcher", "match_threshold=1", *of_few)(image0, image1).points0) == 0
+
+
 def test_a_net_is_loaded_once_for_all_benchmarks(tracker):
     assert chosen("tracker").net() is tracker.net() is chosen("matcher").net()
 
@@ -119,6 +130,17 @@ def test_a_checkpoint_is_told_by_its_content(tmp_path):
 def test_what_cannot_be_is_said_at_once(override, complaint):
     with pytest.raises((InstantiationException, ValueError, OSError), match=complaint):
         chosen("tracker", override)
+
+
+@pytest.mark.parametrize("kind", ["tracker", "matcher"])
+def test_a_booster_is_no_contestant(kind, tmp_path):
+    switches = {"keypoint_encoder": True, "cross_boosting": True, "attention": "aft", "dropout": 0.0}
+    config = {"_target_": "retracker.models.descriptor.build_booster", "preset": "ORB+Boost-B", **switches}
+    save_safetensors(build_booster("ORB+Boost-B", **switches), config, tmp_path / "orb.safetensors")
+    with pytest.raises(InstantiationException) as refused:
+        chosen(kind, f"ckpt={tmp_path / 'orb.safetensors'}")
+    told = str(refused.value.__cause__)
+    assert told.startswith(f"{tmp_path / 'orb.safetensors'}: expected a net that follows points")
 
 
 def test_each_process_has_its_own_gpu(monkeypatch):

@@ -9,6 +9,7 @@ from rich.console import Console
 from retracker.benchmarks.published import Listing, Published, Source, load
 from retracker.benchmarks.report import markdown_of, overview_of, table_of, write_curves
 from retracker.benchmarks.results import Independence
+from retracker.benchmarks.sheet import weights_of
 
 PAPER = Source(kind="paper", where="Somebody, table 1")
 PAGE = Source(kind="project page", where="somewhere")
@@ -41,6 +42,14 @@ def test_measured_shares_are_percentages_with_one_decimal():
     text = rendered(table_of(run_of(0.63649), {}))
     assert line_of(text, "ReTracker").split()[1:] == ["63.6"] * 8 + ["here"]
     assert line_of(text, "stay").split()[1:] == ["10.0"] * 8 + ["here"]
+
+
+def test_a_threshold_other_than_the_checkpoints_is_told_beside_its_weights():
+    settings = {"ckpt": "tiny", "sha256": "0123456789abcdef", "precision": "fp32", "visible_threshold": 0.9}
+    [told] = weights_of(run_of(settings=settings))
+    assert told == "ReTracker: tiny, sha256 0123456789ab, fp32, visible_threshold 0.9"
+    [told] = weights_of(run_of(settings=settings | {"visible_threshold": None}))
+    assert told == "ReTracker: tiny, sha256 0123456789ab, fp32"
 
 
 def test_counts_are_shown_as_they_are():

@@ -163,9 +163,11 @@ def test_impossible_options_are_refused(arguments, complaint, folder, weights, c
     assert complaint in only_line(capsys)
 
 
-def test_features_of_others_ask_for_a_booster(folder, capsys):
-    assert main(["boost", str(folder / "photo.png"), "--descriptor", "file"]) == 2
-    assert "--ckpt: needed with --descriptor file" in only_line(capsys)
+@pytest.mark.parametrize("descriptor", ["sift", "orb", "xfeat", "file"])
+def test_without_a_booster_it_is_told_where_to_get_one(descriptor, folder, capsys):
+    assert main(["boost", str(folder / "photo.png"), "--descriptor", descriptor]) == 2
+    told = only_line(capsys)
+    assert "--ckpt: expected the weights of a FeatureBooster" in told and "+experiment=booster" in told
 
 
 def test_images_of_one_name_are_refused(folder, weights, capsys):
@@ -179,4 +181,4 @@ def test_a_tracker_is_no_booster_and_a_booster_no_tracker(folder, weights, capsy
     assert "expected a FeatureBooster, it holds a ReTracker" in only_line(capsys)
     photo, ckpt = str(folder / "photo.png"), str(weights / "sift.safetensors")
     assert main(["match", photo, photo, "--ckpt", ckpt, "--out", str(folder / "out")]) == 2
-    assert "holds a FeatureBooster, which follows no points" in capsys.readouterr().err
+    assert "expected a net that follows points, which a FeatureBooster does not" in capsys.readouterr().err

@@ -63,6 +63,12 @@ def test_given_points_are_matched_from_the_line_or_a_file(folder):
 
 
 @pytest.mark.usefixtures("folder")
+def test_matches_may_be_asked_to_be_more_probable(capsys):
+    assert run("a.png", "a.png", "--grid", "3", "--match-threshold", "1", "--save", "npz") == 0
+    assert "0 matches" in capsys.readouterr().out  # this net's own threshold: all 9
+
+
+@pytest.mark.usefixtures("folder")
 def test_corners_are_matched_where_asked_for():
     assert run("a.png", "b.png", "--corners", "40", "--save", "npz") == 0
     found = np.load("out/a_b_matches.npz")["points_a"]
@@ -189,6 +195,10 @@ def test_names_of_a_list_may_hold_blanks_and_results_have_names_of_their_own(tmp
         (["a.png", "b.png", "--queries", "txy.csv"], "txy.csv, line 1: expected two numbers x,y"),
         (["a.png", "b.png", "--corners", "0"], "--corners: expected a positive number, got 0"),
         (["a.png", "b.png", "--num", "0"], "--num: expected a positive number, got 0"),
+        (
+            ["a.png", "b.png", "--match-threshold", "2"],
+            "--match-threshold: expected a number from 0 to 1, got 2",
+        ),
         (
             ["a.png", "b.png", "--warp", "--warp-grid", "-1"],
             "--warp-grid: expected a positive number, got -1",

@@ -59,6 +59,13 @@ def test_a_folder_of_frames_is_the_film(folder, tmp_path):
     assert probe(tmp_path / "frames_tracks.mp4").num_frames == NUM_FRAMES
 
 
+def test_who_is_visible_may_be_asked_at_another_threshold(folder, tmp_path):
+    how = ["--points", "1,20,30", "--end", "3", "--save", "npz", "--visible-threshold", "1"]
+    assert run(folder, tmp_path, folder / "clip.mp4", *how) == 0
+    found = read_tracks(tmp_path / "clip_tracks.npz")
+    assert found.visible[:, 0].tolist() == [False, True, False]  # this net's own threshold: always visible
+
+
 def test_some_frames_keep_their_numbers_and_times(folder, tmp_path):
     some = ["--start", "2", "--end", "7", "--stride", "2"]
     points = ["--points", "2,20,30;4,33,12"]
@@ -190,6 +197,7 @@ def test_reruns_file_is_one(folder, tmp_path):
         (["--dense", "0"], "expected a spacing of at least 1 px, got 0"),
         (["--queries", "net.npz"], "net.npz: holds no array of queries"),
         (["--points-per-chunk", "0"], "--points-per-chunk: expected a positive number"),
+        (["--visible-threshold", "45"], "--visible-threshold: expected a number from 0 to 1, got 45"),
     ],
 )
 def test_a_mistake_is_one_line(folder, tmp_path, capsys, monkeypatch, arguments, message):

@@ -13,11 +13,13 @@ import pytorch_lightning as pl
 import torch
 from small_training import CHECKED, CLIPS, QUICK
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 import retracker.checkpoint as checkpoint
 from retracker.configuration import compose_config
 from retracker.train import build_trainer, checkpoint_to_resume, train
 from retracker.training.guard import NonFiniteGuard, NonFiniteLoss
+from retracker.training.net_module import norms_of_parts
 
 SMALL = (
     "+experiment=tracking",
@@ -30,6 +32,7 @@ SMALL = (
 )
 
 
+PARTS = ("backbone", "coarse", "refiner")  # of the tiny net, those that learn
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 
 
@@ -120,10 +123,31 @@ def test_a_run_leaves_checkpoints_curves_and_pictures(tmp_path):
         "speed/memory_mb",
         "norm/gradient",
         "norm/parameters",
+        *(f"norm_of/{part}/{of}" for part in PARTS for of in ("gradient", "parameters")),
     ):
         assert name in tags["scalars"]
     assert "tracks/0" in tags["images"] and "coarse/0/point0" in tags["images"]
     assert (tmp_path / "config.yaml").is_file()
+
+
+def test_norms_are_told_of_each_part_that_learns():
+    net = nn.Module()
+    net.frozen, net.first, net.second = nn.Linear(2, 2), nn.Linear(2, 1), nn.Linear(1, 1)
+    net.frozen.requires_grad_(requires_grad=False)
+    net.empty = nn.ReLU()
+    with torch.no_grad():
+        net.first.weight.copy_(torch.tensor([[3.0, 0.0]]))
+        net.first.bias.fill_(4.0)
+        net.second.weight.fill_(-2.0)
+        net.second.bias.fill_(0.0)
+    net.first.weight.grad, net.first.bias.grad = torch.tensor([[0.0, 5.0]]), torch.tensor([12.0])
+    norms = {name: value.item() for name, value in norms_of_parts(net).items()}
+    assert norms == {
+        "first/parameters": 5.0,
+        "first/gradient": 13.0,
+        "second/parameters": 2.0,
+        "second/gradient": 0.0,  # nobody asked it for anything
+    }
 
 
 class SpoilLoss(pl.Callback):
