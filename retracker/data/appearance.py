@@ -112,12 +112,38 @@ class Compress:
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
         if rng.random() >= self.share:
             return sample
-        how = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(self.quality[0], self.quality[1] + 1))]
+        quality = int(rng.integers(self.quality[0], self.quality[1] + 1))
+        frames = [as_jpeg(cv2.merge(list(planes)), quality) for planes in sample.video.numpy()]
+        return replace(sample, video=as_video(frames))
+
+
+class Shrink:
+    """Show, with a chance of ``share``, what a smaller film would: frames reduced to a share out of ``scale``
+    of their size, compressed as JPEG at a quality out of ``quality`` (1 to 100), and enlarged again."""
+
+    def __init__(self, share: float | int, scale: Sequence[float | int], quality: Sequence[int]) -> None:
+        self.share, self.quality = share, checked_range("quality", quality, 1)
+        self.scale = checked_range("scale", scale, 0.01)
+
+    def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
+        if rng.random() >= self.share:
+            return sample
+        height, width = sample.video.shape[-2:]
+        scale, quality = rng.uniform(*self.scale), int(rng.integers(self.quality[0], self.quality[1] + 1))
+        small = (max(1, round(width * scale)), max(1, round(height * scale)))
         frames = []
         for planes in sample.video.numpy():
-            _, code = cv2.imencode(".jpg", cv2.merge(list(planes[::-1])), how)  # OpenCV writes B, G, R
-            frames.append(cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1])
+            frame = cv2.resize(cv2.merge(list(planes)), small, interpolation=cv2.INTER_AREA)
+            frames.append(
+                cv2.resize(as_jpeg(frame, quality), (width, height), interpolation=cv2.INTER_LINEAR)
+            )
         return replace(sample, video=as_video(frames))
+
+
+def as_jpeg(frame: UInt8[np.ndarray, "H W 3"], quality: int) -> UInt8[np.ndarray, "H W 3"]:
+    """An RGB frame with what JPEG leaves of it."""
+    _, code = cv2.imencode(".jpg", frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])  # B, G, R
+    return cv2.imdecode(code, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def colour_matrix(saturation: float, hue: float) -> Float[np.ndarray, "3 3"]:

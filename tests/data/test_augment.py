@@ -10,7 +10,7 @@ from dots import COLOURS, dotted, misses
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from retracker.data.appearance import Blur, Colour, Compress, Grain, colour_matrix
+from retracker.data.appearance import Blur, Colour, Compress, Grain, Shrink, colour_matrix
 from retracker.data.augment import Augment, Flip, Reverse, reverse
 from retracker.data.crop import Crop, Resize
 from retracker.data.datasets.synthetic import Synthetic
@@ -39,6 +39,7 @@ LOOKS = {
     "blur": Blur(1.0, [0.3, 2.0]),
     "grain": Grain(1.0, [2, 8]),
     "compress": Compress(1.0, [50, 95]),
+    "small film": Shrink(1.0, [0.6, 0.9], [70, 95]),
 }
 ALL = GEOMETRY | LOOKS | {"erase": Erase(1.0, 4, [0.1, 0.3], 4)}
 MIXED = {
@@ -49,7 +50,7 @@ MIXED = {
 }
 # What cv2's steps of 1/32 px, 8 bits and colours clipped at 255 leave of the drawn dots' own 0.02 px; JPEG
 # halves the resolution of colour.
-TOLERANCE = {"compress": 0.2}
+TOLERANCE = {"compress": 0.2, "small film": 0.3}
 
 
 def many(transform, sample=None, seeds=SEEDS):
@@ -344,6 +345,14 @@ def test_colour_at_rest_changes_nothing_and_otherwise_repaints():
         assert (ours - repainted(textured.video, b, c, s)).abs().max() <= 1  # rounding
 
 
+def test_a_small_film_has_no_fine_detail_left_and_its_size_is_as_before():
+    sample = dotted()
+    stripes = torch.arange(sample.video.shape[-1]) % 2 * 255
+    fine = replace(sample, video=stripes.to(torch.uint8).expand_as(sample.video).contiguous())
+    small = Shrink(1.0, [0.5, 0.5], [90, 90])(fine, np.random.default_rng(0)).video
+    assert small.shape == fine.video.shape and (small.int() - 128).abs().max() < 8
+
+
 def test_a_turn_of_hue_keeps_grey_and_luma():
     matrix = colour_matrix(1.0, 0.7)
     np.testing.assert_allclose(matrix @ [1, 1, 1], [1, 1, 1], atol=1e-3)  # the axes are given to 4 digits
@@ -353,7 +362,7 @@ def test_a_turn_of_hue_keeps_grey_and_luma():
 
 
 def test_chances_of_nothing_change_nothing():
-    looks = [Blur(0, [1, 1]), Grain(0, [1, 1]), Compress(0, [50, 50])]
+    looks = [Blur(0, [1, 1]), Grain(0, [1, 1]), Compress(0, [50, 50]), Shrink(0, [1, 1], [50, 50])]
     nothing = Augment([Flip(0.0, 0.0), Reverse(0.0), *looks, Erase(0, 1, [1, 1], 1)])
     assert not unequal(nothing(dotted(), np.random.default_rng(0)), dotted())
 
@@ -366,6 +375,7 @@ def test_chances_of_nothing_change_nothing():
         (lambda: Resize([0, 64]), "height and width"),
         (lambda: Blur(0.5, [-1, 2]), "sigma"),
         (lambda: Compress(0.5, [0, 50]), "quality"),
+        (lambda: Shrink(0.5, [0.0, 1.0], [50, 90]), "scale"),
         (lambda: Erase(0.5, 0, [0, 1], 3), "at least 1"),
         (lambda: ChoosePoints(0, 1, 1, 1, 0, 0), "num_points"),
     ],

@@ -46,6 +46,22 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_clip():
     assert not torch.equal(first.video, other.video)
 
 
+def test_a_locked_camera_sees_what_does_not_move_stand_still_and_movers_at_the_usual_pace():
+    locked, free = (
+        [draw_clip(seed, small("medium", locked=share, num_points=60)) for seed in range(4)]
+        for share in (1.0, 0.0)
+    )
+
+    def steps(clips):
+        return torch.cat([(clip.tracks[0, 1:] - clip.tracks[0, :-1]).norm(dim=-1).amax(0) for clip in clips])
+
+    still = steps(locked) < 1e-3
+    assert 0.2 < still.float().mean() < 0.9
+    assert (steps(free) > 1e-3).all()
+    moving = steps(locked)[~still].median() / steps(free).median()
+    assert 0.5 < moving < 3
+
+
 def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
     together = render(range(3), small("train"))
     for index in range(3):

@@ -29,6 +29,7 @@ class Synthetic(Dataset[VideoSample]):
         photo_share: float | int = PHOTO_SHARE,
         shaded: float | int = 0.0,
         grey: float | int = 0.0,
+        locked: float | int = 0.0,
         weak: float | int | None = None,
     ) -> None:
         if length < 1:
@@ -47,6 +48,7 @@ class Synthetic(Dataset[VideoSample]):
             photo_share=photo_share,
             shaded=shaded,
             grey=grey,
+            locked=locked,
             weak=weak,
         )
 

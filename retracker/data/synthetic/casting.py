@@ -144,11 +144,13 @@ def _swing(amplitude: float, dice: Dice) -> list[tuple[float, float, float]]:
 
 def _camera(focal: float, settings: ClipSettings, difficulty: Difficulty, dice: Dice) -> Camera:
     reach = [reach * difficulty.excursion * dice.uniform(0.0, 1.0) for reach in CAMERA_REACH]
-    favourite = dice.integer(0, 4)  # one kind of motion is always strong, so that no clip stands still
+    favourite = dice.integer(0, 4)  # one kind of motion is always strong, unless it is locked
     reach[favourite] = CAMERA_REACH[favourite] * difficulty.excursion * dice.uniform(0.7, 1.0)
     waves = torch.tensor([_swing(amplitude, dice) for amplitude in reach], dtype=torch.float64)  # 7 2 3
     still = torch.zeros(len(reach), dtype=torch.float64)
     amplitude, frequency, phase = waves.unbind(-1)
+    if settings.locked > 0 and dice.chance(settings.locked):
+        amplitude = torch.zeros_like(amplitude)
     return Camera(
         motion=Waves(base=still, drift=still, amplitude=amplitude, frequency=frequency, phase=phase),
         focal=torch.tensor(focal * settings.width, dtype=torch.float64),

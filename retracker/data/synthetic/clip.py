@@ -19,6 +19,7 @@ ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
 TILE = 1.5  # side of a texture, in frame widths
 WEAK_WALL = 0.4  # walls are weakly textured less often than movers: too little would be left to follow
 RETURNING = 0.15  # of a strict hard clip's queries: leave the frame and come back
+STILL = 1e-6  # px per frame: what a locked camera sees of a wall moves by less, which is rounding
 HIDDEN = 0.25  # of a strict clip's queries: hidden for a while inside the frame
 
 
@@ -107,7 +108,7 @@ def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:
 
 
 def _usual_speed(scene: Scene) -> Float[Tensor, ""]:
-    """A high percentile of how far things move in one frame, px, over a grid of pixels and some moments."""
+    """What moves at all moves so far in a frame, px: a high percentile over a grid and some moments."""
     x = (torch.arange(8, dtype=torch.float64) + 0.5) / 8 * scene.width
     y = (torch.arange(8, dtype=torch.float64) + 0.5)[:, None] / 8 * scene.height
     moments = scene.time[:, torch.linspace(0, scene.time.shape[1] - 1, 6).long()]
@@ -118,7 +119,8 @@ def _usual_speed(scene: Scene) -> Float[Tensor, ""]:
         points = Material(surface=owner[None], u=across[None], v=down[None])
         xy, seen, _ = follow(scene, points, torch.stack([moment, moment + 1])[None])
         own = ~scene.surfaces.attached[0, owner] & seen[0].all(0)
-        steps.append((xy[0, 1] - xy[0, 0]).norm(dim=-1)[own])
+        step = (xy[0, 1] - xy[0, 0]).norm(dim=-1)[own]
+        steps.append(step[step > STILL])
     return torch.cat(steps).quantile(0.96) if any(len(step) for step in steps) else torch.tensor(1.0)
 
 

@@ -60,6 +60,7 @@ class ClipSettings:
     photo_share: float | int = PHOTO_SHARE  # of the textures, pieces of photographs; the rest is drawn
     shaded: float | int = 0.0  # probability that a lamp shades the surfaces, sometimes with highlights
     grey: float | int = 0.0  # probability that the film has no colours
+    locked: float | int = 0.0  # probability that the camera stands still
     weak: float | int | None = None  # chance of a surface with hardly any texture; None: the difficulty's
     strict: bool = False  # draw again until the difficulty's occlusions and returns are really there
 
