@@ -117,7 +117,8 @@ def test_the_table_is_printed_beside_published_numbers(davis, net, tmp_path, cap
 
 def test_two_processes_give_the_same_numbers_as_one(whole, davis, net, tmp_path):
     command = launched(davis, net, tmp_path, "save_predictions=true", "worst=1", processes=2)
-    subprocess.run(command, check=True, env=environment(), capture_output=True, timeout=300)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert files(tmp_path) == files(whole)
     assert len(list((tmp_path / "timing").iterdir())) == 2  # both had something to do
 
