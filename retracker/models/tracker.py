@@ -98,8 +98,8 @@ class ReTracker(nn.Module):
         """
         limit = torch._dynamo.config.recompile_limit  # beyond it, new sizes silently run uncompiled
         torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
-        # Under DDP graphs are cut to fit its buckets, but not where parts are computed again in the backward pass,
-        # which then keep another number of tensors. A frame's graph has nothing to overlap with anyway.
+        # Under DDP graphs are cut to fit its buckets, but not where they are run again in the backward pass, and
+        # then keep another number of tensors. Gradients are complete only after a clip's first frame anyway.
         torch._dynamo.config.optimize_ddp = False
         options |= {"options": {"freezing": True}} if frozen else {}
         options.setdefault("dynamic", False)  # graphs of any size are slower, and Inductor fails to make some
