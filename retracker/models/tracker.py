@@ -98,8 +98,8 @@ class ReTracker(nn.Module):
         """
         limit = torch._dynamo.config.recompile_limit  # beyond it, new sizes silently run uncompiled
         torch._dynamo.config.recompile_limit = max(limit, MOST_GRAPHS)
-        # Under DDP graphs are cut to fit its buckets, but not where they are run again in the backward pass, and
-        # then keep another number of tensors. Gradients are complete only after a clip's first frame anyway.
+        # Under DDP graphs are cut to fit its buckets, but not where they run again in the backward pass: they
+        # would keep another number of tensors. And gradients are complete only after a clip's first frame.
         torch._dynamo.config.optimize_ddp = False
         options |= {"options": {"freezing": True}} if frozen else {}
         options.setdefault("dynamic", False)  # graphs of any size are slower, and Inductor fails to make some
