@@ -21,6 +21,7 @@ from retracker.benchmarks import presence
 from retracker.benchmarks.protocol import Benchmark, Contestant
 from retracker.benchmarks.ranks import Ranks
 from retracker.benchmarks.runner import Plan, Watcher
+from retracker.benchmarks.sheet import THRESHOLDS
 from retracker.benchmarks.store import slug
 from retracker.commands.contestants import named_baselines
 from retracker.commands.methods import UNTRAINED
@@ -61,7 +62,7 @@ def check_keys(cfg: DictConfig) -> None:
     for key, least in AT_LEAST.items():
         if cfg[key] is not None and cfg[key] < least:
             raise ValueError(f"{key}: expected at least {least}, got {cfg[key]}")
-    for key in ("visible_threshold", "match_threshold"):
+    for key in THRESHOLDS:
         check_probability(key, cfg[key])
     if cfg.precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {cfg.precision!r}")

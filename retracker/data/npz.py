@@ -3,7 +3,6 @@
 import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +11,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from retracker.media.files import existing_file
+from retracker.media.files import BROKEN_ARCHIVE, existing_file
 
 # What zipfile and numpy's header parser raise when bytes are no archive or no array.
 BROKEN = (
-    zipfile.BadZipFile,
-    zlib.error,
+    *BROKEN_ARCHIVE,
     struct.error,
     tokenize.TokenError,
-    EOFError,
-    NotImplementedError,  # a compression that Python does not know
-    RuntimeError,  # an encrypted archive
     SyntaxError,
     TypeError,
     ValueError,

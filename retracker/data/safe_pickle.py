@@ -12,7 +12,6 @@ import pickle
 import re
 import tokenize
 import zipfile
-import zlib
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,16 @@ import numpy as np
 from numpy.lib import format as npy
 
 from retracker.data.pickle_sizes import check_sizes
-from retracker.media.files import existing_file
+from retracker.media.files import BROKEN_ARCHIVE, existing_file
 
 # What the unpickler, numpy's header parser and zipfile raise when bytes are no instructions for them.
 BROKEN = (
     pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    zlib.error,
+    *BROKEN_ARCHIVE,  # and RuntimeError: nesting that is too deep
     ArithmeticError,
     AttributeError,
-    EOFError,
     LookupError,
     MemoryError,
-    NotImplementedError,  # a zip with a compression that Python does not know
-    RuntimeError,  # nesting that is too deep; an encrypted zip
     SyntaxError,
     tokenize.TokenError,
     TypeError,

@@ -14,7 +14,6 @@ import gc
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ import numpy as np
 
 from retracker.data import safe_pickle
 from retracker.data.storage import Storage
+from retracker.media.files import BROKEN_ARCHIVE
 
 SUFFIXES = (".npz", ".npy")
 OVERLAP_BIN = re.compile(r"_\d\.\d+_\d\.\d+$")  # LoFTR splits a scene: 0015_0.1_0.3, 0015_0.3_0.5
@@ -178,7 +178,7 @@ def _parts(path: Path, names: Sequence[str]) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(f"{name}.npy") for name in names}
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*BROKEN_ARCHIVE, KeyError) as error:
         raise ValueError(f"{path}: is no scene of D2-Net ({_reason(error)})") from error
     return {name: safe_pickle.loads(content, f"{path}/{name}") for name, content in members.items()}
 

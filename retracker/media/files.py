@@ -1,9 +1,14 @@
 """Writing a file so that a finished one is never replaced by half of one."""
 
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+# What zipfile raises of an archive that is broken, encrypted, or of a compression that it does not know.
+BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @contextmanager

@@ -1,17 +1,15 @@
 """Tracks on disk: everything in one .npz, a long .csv, or the .csv that DeepLabCut's tools read."""
 
 import csv
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retracker.media.files import existing_file, replacing
+from retracker.media.files import BROKEN_ARCHIVE, existing_file, replacing
 from retracker.types import TrackResult
 
 COLUMNS = ("frame", "id", "x", "y", "visible", "confidence", "time")
@@ -20,10 +18,7 @@ UNREADABLE = (
     ValueError,
     KeyError,
     TypeError,
-    BadZipFile,
-    EOFError,
-    zlib.error,
-    NotImplementedError,
+    *BROKEN_ARCHIVE,
     csv.Error,
 )
 SCORER = "retracker"  # DeepLabCut's word for who has labelled

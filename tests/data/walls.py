@@ -23,7 +23,7 @@ class Walls(Pairs):
         return f"walls/{index}"
 
     def view(self, index, side):
-        raise NotImplementedError("walls are made as whole pairs, see __getitem__")
+        raise AssertionError(f"view {side} of {index}: walls are made as whole pairs, see __getitem__")
 
     def __getitem__(self, index):
         return self.pair(index, index, 2.0)
