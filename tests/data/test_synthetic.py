@@ -62,6 +62,17 @@ def test_a_locked_camera_sees_what_does_not_move_stand_still_and_movers_at_the_u
     assert 0.5 < moving < 3
 
 
+@pytest.mark.parametrize(("weak_walls", "flat"), [(1.0, "all"), (0.0, "some")])
+def test_weak_surfaces_are_flat_and_walls_only_as_often_as_they_are_told_to_be(weak_walls, flat):
+    contrast = []
+    for seed in range(3):
+        settings = small(weak=1.0, weak_walls=weak_walls)
+        tiles = draw_clip(seed, settings).scene.atlas[0].split(round(1.5 * settings.width), dim=1)
+        contrast += [tile.float().std(dim=(1, 2)).amax() for tile in tiles if tile.any()]
+    is_flat = torch.stack(contrast) < 16  # grey levels
+    assert is_flat.all() if flat == "all" else is_flat.any() and not is_flat.all()
+
+
 def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
     together = render(range(3), small("train"))
     for index in range(3):

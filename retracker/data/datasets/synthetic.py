@@ -31,6 +31,7 @@ class Synthetic(Dataset[VideoSample]):
         grey: float | int = 0.0,
         locked: float | int = 0.0,
         weak: float | int | None = None,
+        weak_walls: float | int = 0.4,
     ) -> None:
         if length < 1:
             raise ValueError(f"a synthetic dataset needs a length of at least 1, got {length}")
@@ -50,6 +51,7 @@ class Synthetic(Dataset[VideoSample]):
             grey=grey,
             locked=locked,
             weak=weak,
+            weak_walls=weak_walls,
         )
 
     def __len__(self) -> int:

@@ -17,7 +17,6 @@ from retracker.types import Queries, TensorStruct
 
 ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
 TILE = 1.5  # side of a texture, in frame widths
-WEAK_WALL = 0.4  # walls are weakly textured less often than movers: too little would be left to follow
 RETURNING = 0.15  # of a strict hard clip's queries: leave the frame and come back
 STILL = 1e-6  # px per frame: what a locked camera sees of a wall moves by less, which is rounding
 HIDDEN = 0.25  # of a strict clip's queries: hidden for a while inside the frame
@@ -91,7 +90,8 @@ def _texture(
 ) -> UInt8[Tensor, "3 K K"]:
     photographs = TEXTURES if settings.spare_held_out else PHOTOGRAPHS
     weak = difficulty.weak if settings.weak is None else settings.weak
-    return draw_texture(tile, weak * (1.0 if mover else WEAK_WALL), dice, photographs, settings.photo_share)
+    weak = weak if mover else weak * settings.weak_walls
+    return draw_texture(tile, weak, dice, photographs, settings.photo_share)
 
 
 def _sped_up(scene: Scene, factor: Float[Tensor, ""]) -> Scene:

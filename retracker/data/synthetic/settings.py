@@ -62,6 +62,7 @@ class ClipSettings:
     grey: float | int = 0.0  # probability that the film has no colours
     locked: float | int = 0.0  # probability that the camera stands still
     weak: float | int | None = None  # chance of a surface with hardly any texture; None: the difficulty's
+    weak_walls: float | int = 0.4  # of that chance, a wall's share: little is left to follow on weak walls
     strict: bool = False  # draw again until the difficulty's occlusions and returns are really there
 
     def __post_init__(self) -> None:
