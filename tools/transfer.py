@@ -7,7 +7,8 @@ own; "half within" the median of all points asked for, lost ones being infinitel
 lost or not. Where nothing can be seen to move, a tracker comes back from wherever it went: "of textured"
 counts only points that cv2.goodFeaturesToTrack might take (the smaller eigenvalue of their structure tensor
 is above 1 % of the frame's largest). A tracker that never moves is perfect by these measures: look at the
-pictures.
+pictures. And one that slides off and retraces its way back is as good as one that was right: where a part of
+the film is known to stand still (--still), "still" says how far off its points are after the way forth.
 
 Of pairs with known truth (scikit-image's motorcycle; graf and aloe of OpenCV's examples, if their folder is
 given) a grid of points is tracked from one image to the other as a clip of two frames; distances are
@@ -18,7 +19,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from retracker.visualize.tracks import draw_tracks
 
 RASTER = (256, 256)
 THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px of the raster
+STILL = 1.0  # px of the clip
 SHOWN = 4  # frames of a clip that are drawn
 GAP_PX = 6
 
@@ -71,7 +73,10 @@ def run(words: list[str]) -> None:
         title = Path(name.partition("@")[0]).stem + (" from " + name.partition("@")[2] if "@" in name else "")
         clips[title] = measure_clip(video, trackers, arguments)
         write_image(arguments.out / f"{title.replace(' ', '_')}.png", picture(video, clips[title]))
-    cycles = {title: {who: c.scores() for who, c in found.items()} for title, found in clips.items()}
+    cycles = {
+        title: {who: c.scores() | on_still_parts(c, arguments.still) for who, c in found.items()}
+        for title, found in clips.items()
+    }
     pairs = {
         name: {who: measure_pair(a, b, truth, tracker, arguments.grid) for who, tracker in trackers.items()}
         for name, (a, b, truth) in pairs_with_truth(arguments.opencv_doc).items()
@@ -98,6 +103,14 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--no-subpixel", action="store_true", help="as the net found the points, not sharpened"
     )
+    parser.add_argument(
+        "--still",
+        action="append",
+        default=[],
+        type=rectangle,
+        metavar="X0,Y0,X1,Y1",
+        help="px: a part of all clips in which nothing moves and nothing passes; may be given several times",
+    )
     parser.add_argument("--opencv-doc", type=Path, help="examples/data of OpenCV's documentation: graf, aloe")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("outputs/transfer"))
@@ -105,6 +118,14 @@ def parse(words: list[str]) -> argparse.Namespace:
     if arguments.frames < 1 or arguments.grid < 1:
         raise ValueError("--frames and --grid must be at least 1")
     return arguments
+
+
+def rectangle(text: str) -> Tensor:
+    """(left, top), (right, bottom)."""
+    numbers = [float(word) for word in text.split(",")]
+    if len(numbers) != 4 or not (numbers[0] < numbers[2] and numbers[1] < numbers[3]):
+        raise argparse.ArgumentTypeError(f"expected left,top,right,bottom in px, got {text!r}")
+    return torch.tensor(numbers).reshape(2, 2)
 
 
 def contestants(arguments: argparse.Namespace) -> dict[str, Tracker]:
@@ -136,6 +157,22 @@ def measure_clip(
 ) -> dict[str, Cycle]:
     points = grid_points(video.shape[-2], video.shape[-1], arguments.grid)
     return {who: cycle(tracker, video, points) for who, tracker in trackers.items()}
+
+
+def on_still_parts(found: Cycle, parts: Sequence[Tensor]) -> dict[str, float]:
+    """Of points that began where nothing moves: how far off they are in the last frame of the way forth.
+
+    Raises ValueError if no point began there.
+    """
+    if not parts:
+        return {}
+    start, end = found.there.tracks[0], found.there.tracks[-1]
+    inside = torch.stack([((start >= low) & (start < high)).all(-1) for low, high in parts]).any(0)
+    if not inside.any():
+        raise ValueError("--still: no point of the grid lies in these parts")
+    off = (end - start)[inside].norm(dim=-1)
+    near = 100 * (off < STILL).float().mean().item()
+    return {"still points": int(inside.sum()), "still off px": off.median().item(), "still <1 px %": near}
 
 
 def measure_pair(

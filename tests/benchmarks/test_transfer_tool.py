@@ -67,6 +67,26 @@ def test_staying_survives_and_moves_nowhere():
     assert scores == shares | {"cycle error px": 0, "half within px": 0, "of all px": 0, "moved px": 0}
 
 
+def test_what_stands_still_is_off_by_as_much_as_a_tracker_moves_it_even_if_that_comes_back():
+    video = torch.zeros(4, 3, 48, 64, dtype=torch.uint8)
+    there, back = (drift([sign * 0.5, 0.0]) for sign in (1, -1))
+    answers = iter([there, back])
+    found = TOOL.cycle(lambda *asked: next(answers)(*asked), video, POINTS)
+    assert found.error.max() < 1e-5
+    parts = [TOOL.rectangle("0,0,20,21"), TOOL.rectangle("25,4,31,6")]
+    assert TOOL.on_still_parts(found, parts) == {"still points": 2, "still off px": 1.5, "still <1 px %": 0}
+    assert TOOL.on_still_parts(found, []) == {}
+    with pytest.raises(ValueError, match="no point of the grid"):
+        TOOL.on_still_parts(found, [TOOL.rectangle("0,0,5,5")])
+
+
+@pytest.mark.parametrize("part", ["1,2,3", "5,0,4,9", "a,b,c,d"])
+def test_a_part_that_is_no_rectangle_is_refused(part, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        TOOL.main(["--still", part])
+    assert "--still" in capsys.readouterr().err
+
+
 def test_edges_and_plain_walls_are_not_textured():
     frame = torch.zeros(3, 48, 64, dtype=torch.uint8)
     frame[:, :, 30:] = 200  # an edge down the frame, which says nothing of movement along it
