@@ -41,7 +41,9 @@ from retracker.resuming import checkpoint_to_resume, run_to_resume
 from retracker.training.booster import BoosterModule
 from retracker.training.callbacks import Preempted
 from retracker.training.global_batch import keep_global_batch
+from retracker.training.match_pictures import MatchPictures
 from retracker.training.net_module import NetModule
+from retracker.training.pictures import Pictures
 from retracker.training.quiet import speak_less
 from retracker.training.run_record import RunRecord
 from retracker.training.summary_page import write_summary
@@ -50,6 +52,7 @@ log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 OF_BOOSTERS = (FeatureBooster, BoosterModule, BoosterLoss, FeatureDataModule)  # all else: of trackers
+OF_TRACKERS = (Pictures, MatchPictures)
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
@@ -65,7 +68,9 @@ def train(cfg: DictConfig) -> pl.Trainer:
     data = build_data(cfg)
     module = build_module(cfg, fresh=resume is None)
     check_kinds({"model": type(module.net), "data": type(data)})
-    callbacks = [instantiate(callback, _convert_="all") for callback in cfg.callbacks.values()]
+    chosen = {name: instantiate(callback, _convert_="all") for name, callback in cfg.callbacks.items()}
+    check_drawn(module.net, chosen)
+    callbacks = list(chosen.values())
     record = OmegaConf.to_container(cfg, resolve=True)
     callbacks.append(RunRecord(cfg.paths.output_dir, record, write_summary))
     logger = instantiate(cfg.logger, _convert_="all")
@@ -151,6 +156,16 @@ def check_kinds(parts: Mapping[str, type]) -> None:
             f"{', '.join(for_boosters)} as chosen: for a FeatureBooster; {', '.join(for_trackers)}: for a "
             "tracker; choose all for the same net, as +experiment=booster and +experiment=tracking do"
         )
+
+
+def check_drawn(net: nn.Module, callbacks: Mapping[str, pl.Callback]) -> None:
+    """Raise ValueError if a callback would draw what only a tracker says, and the net is none."""
+    for name, callback in callbacks.items():
+        if isinstance(callback, OF_TRACKERS) and not isinstance(net, ReTracker):
+            raise ValueError(
+                f"callbacks.{name}: draws what a tracker finds, and the net is a {type(net).__name__}; "
+                f"leave it out (~callbacks.{name}), or choose callbacks=booster"
+            )
 
 
 def set_up_net(net: nn.Module, cfg: DictConfig) -> None:

@@ -88,6 +88,11 @@ def test_crops_of_megadepth_train_from_the_scene_files_of_d2_net(tmp_path):
             "a booster takes auto or none, and files by ckpt; got 'some/file.pth'",
         ),
         (["data=booster_megadepth", "data_root=nowhere"], "nowhere"),
+        (
+            ["callbacks=default"],
+            "callbacks.pictures: draws what a tracker finds, and the net is a FeatureBooster",
+        ),
+        (["callbacks=matching"], "or choose callbacks=booster"),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(overrides, message, capsys, tmp_path, monkeypatch):
