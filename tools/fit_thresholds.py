@@ -7,6 +7,7 @@ second clip, which calibration does not see, how often that came true for ten bi
 """
 
 import argparse
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", help="a .ckpt or .safetensors file, or a packaged name")
     parser.add_argument("--clips", type=int, default=4, help="clips of each difficulty; at least 2")
     parser.add_argument("--write", type=Path, help="a .safetensors file: the net with what was fitted")
+    parser.add_argument(
+        "--most-enlarged", type=float, help="how far small films are enlarged, at most; else as before"
+    )
     parser.add_argument("--half", action="store_true", help="write float16")
     arguments = parser.parse_args(argv)
     try:
@@ -63,6 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--clips: expected at least 2, to fit on one half and look at the other; got {arguments.clips}"
         )
+    if arguments.most_enlarged is not None and not 0 < arguments.most_enlarged < math.inf:
+        raise ValueError(f"--most-enlarged: expected a number above 0, got {arguments.most_enlarged}")
     net = load(arguments.checkpoint)
     answers = answer_all(net, arguments.clips)
     threshold, (scale, shift) = best_threshold(answers), fit_confidence([a for _, a in answers[::2]])
@@ -72,6 +78,8 @@ def run(arguments: argparse.Namespace) -> None:
     console.print(f"visible_threshold {threshold}, confidence_scale {scale}, confidence_shift {shift}")
     if arguments.write:
         fitted = {"visible_threshold": threshold, "confidence_scale": scale, "confidence_shift": shift}
+        if arguments.most_enlarged is not None:
+            fitted["most_enlarged"] = arguments.most_enlarged
         save_safetensors(net, net.config | fitted, arguments.write, half=arguments.half)
 
 

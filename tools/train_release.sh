@@ -49,7 +49,8 @@ if read_torch(sys.argv[1])["global_step"] < int(sys.argv[2]):
     sys.exit("interrupted: run this again to finish the chunk")
 PY
 
-"$PYTHON" tools/fit_thresholds.py "$OUT/$CHUNK/checkpoints/last.ckpt" --half --write "$OUT/tiny.safetensors"
+"$PYTHON" tools/fit_thresholds.py "$OUT/$CHUNK/checkpoints/last.ckpt" --half --most-enlarged 1.25 \
+    --write "$OUT/tiny.safetensors"
 for which in new old; do
     weights="$OUT/tiny.safetensors"
     [[ $which == new ]] || weights="$START"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from retracker.geometry.coords import rescale
 from retracker.inference.checks import check_probability, check_tracker
-from retracker.inference.frames import GROUP_SIZE, finest_size, shown, views, working_size
+from retracker.inference.frames import GROUP_SIZE, finest_size, shown, tracking_size, views
 from retracker.inference.queries import Layout, parse_queries
 from retracker.inference.slots import Slots
 from retracker.media.sources import WHOLE, FrameSource, Window, as_source
@@ -48,7 +48,8 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (6), how much of it and 
     memory; but an iterator's frames up to the last query are kept if ``backward``.
 
     ``backward`` also follows each point from its query back to the start. Without it, the frames before a
-    query hold its own position, hidden, with confidence 0. With ``subpixel`` what is said of visible points
+    query hold its own position, hidden, with confidence 0. The net works on about ``image_size ** 2`` pixels
+    of a frame (None: ``frames.tracking_size``). With ``subpixel`` what is said of visible points
     is moved to where the grey values around them, as they were at birth, fit best (``subpixel.py``), up to
     full resolution, or frames whose sides are no longer than ``max_size`` px. ``points_per_chunk`` bounds
     memory: no more points are tracked in one pass through the video; the answer stays the same. If ``stop``
@@ -70,7 +71,7 @@ def track(  # noqa: PLR0913 -- what is tracked (3), how (6), how much of it and 
         raise ValueError(
             "points_per_chunk: an iterator's frames can be read only once; give it a file or a list"
         )
-    small = working_size(*size, image_size or model.image_size)
+    small = tracking_size(model, size, image_size)
     local = replace(asked, xy=rescale(asked.xy, size, small))
     finest = finest_size(size, max_size) if subpixel else small
     clip = _Clip(source, (size, small, finest), _device(model), stop or _never)

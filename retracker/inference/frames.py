@@ -5,17 +5,31 @@ from math import log2
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 # Points treated at once, always as many: users ask for hundreds, and empty slots cost as much as taken ones.
 GROUP_SIZE = 104
+SMALLEST = 200  # px: the square root of the area to which even the smallest films are enlarged
 SHORTEST_PX = 32  # even of the oddest shape, so that every feature level has a few cells
 
 
-def working_size(height: int, width: int, image_size: int) -> tuple[int, int]:
+def working_size(height: int, width: int, image_size: float | int) -> tuple[int, int]:
     """The (height, width) with the frame's aspect and about ``image_size ** 2`` pixels."""
     scale = image_size / (height * width) ** 0.5
     return max(SHORTEST_PX, round(scale * height)), max(SHORTEST_PX, round(scale * width))
+
+
+def tracking_size(net: nn.Module, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+    """The (height, width) at which a net follows points through frames of ``size``, (height, width).
+
+    About ``image_size ** 2`` pixels. None: the net's own, but small films are not enlarged more than the net
+    has use for (``most_enlarged``, below which it wants ``SMALLEST``).
+    """
+    if image_size is None:
+        image_size = net.image_size
+        if net.most_enlarged is not None:
+            image_size = min(image_size, max(SMALLEST, net.most_enlarged * (size[0] * size[1]) ** 0.5))
+    return working_size(*size, image_size)
 
 
 def resize(frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> UInt8[Tensor, "3 h w"]:

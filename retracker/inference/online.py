@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from retracker.geometry.coords import rescale
 from retracker.inference import snapshot
 from retracker.inference.checks import check_probability, check_tracker
-from retracker.inference.frames import GROUP_SIZE, check_inside, finest_size, shown, views, working_size
+from retracker.inference.frames import GROUP_SIZE, check_inside, finest_size, shown, tracking_size, views
 from retracker.inference.slots import FrameTracks, Slots, nobody
 from retracker.media.sources import rgb
 
@@ -23,7 +23,7 @@ class OnlineTracker:
     """Tracks points through frames as they arrive.
 
     Positions are (x, y) raster pixels of the frames as given; inside, frames are resized to the network's
-    working size (``image_size ** 2`` pixels, aspect kept). Points live in groups of ``group_size`` slots,
+    working size (``frames.tracking_size``, aspect kept). Points live in groups of ``group_size`` slots,
     always full as far as the network can tell, so that a track does not depend on which others there are.
     Results are on the CPU. With ``subpixel`` what is returned of visible points is moved to where the grey
     values around them, as they were at birth, fit best (``subpixel.py``), up to full resolution, or frames
@@ -42,7 +42,7 @@ class OnlineTracker:
     ) -> None:
         check_tracker(model)
         check_probability("visible_threshold", visible_threshold)
-        self.model, self.image_size = model, image_size or model.image_size
+        self.model, self.image_size = model, image_size
         self.group_size, self.subpixel, self.max_size = group_size, subpixel, max_size
         self.visible_threshold = visible_threshold
         self.reset()
@@ -133,7 +133,7 @@ class OnlineTracker:
         return self._slots.state_bytes()
 
     def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
-        small = working_size(*size, self.image_size)
+        small = tracking_size(self.model, size, self.image_size)
         device = next(self.model.parameters()).device
         finest = finest_size(size, self.max_size) if self.subpixel else small
         seen = views(frame.to(device), small, finest)

@@ -63,12 +63,14 @@ class ReTracker(nn.Module):
         confidence_scale: float | int = 1.0,
         confidence_shift: float | int = 0.0,
         match_threshold: float = 0.2,
+        most_enlarged: float | int | None = None,
     ) -> None:
         super().__init__()
         check_parts(backbone, coarse, memory, refiner)
         self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
         self.choice, self.refiner, self.memory = choice, refiner, memory
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
+        self.most_enlarged = most_enlarged  # of small films, by the same; None: up to image_size
         self.visible_threshold = visible_threshold
         # Between two images less will do: matches are checked there and back, and by geometry.
         self.match_threshold = match_threshold

@@ -73,6 +73,18 @@ def test_calibration_changes_confidence_and_nothing_else():
     assert (fitted.confidence[:, 0] == 1).all()
 
 
-def test_a_user_mistake_is_one_line_and_exit_code_2(capsys):
-    assert TOOL["main"](["tiny", "--clips", "1"]) == 2
+def test_what_is_written_is_what_was_fitted_and_how_far_small_films_are_enlarged(monkeypatch, tmp_path):
+    found = [("easy", answers(0.8, -0.5))] * 2
+    monkeypatch.setitem(TOOL["run"].__globals__, "answer_all", lambda *_: found)
+    first, again = tmp_path / "first.safetensors", tmp_path / "again.safetensors"
+    assert TOOL["main"](["tiny", "--most-enlarged", "1.5", "--write", str(first)]) == 0
+    assert TOOL["main"]([str(first), "--write", str(again)]) == 0
+    for path in (first, again):
+        net = load(path)
+        assert net.most_enlarged == 1.5 and net.confidence_scale == pytest.approx(0.8, abs=0.12)
+
+
+@pytest.mark.parametrize("words", [["--clips", "1"], ["--most-enlarged", "0"]])
+def test_a_user_mistake_is_one_line_and_exit_code_2(words, capsys):
+    assert TOOL["main"](["tiny", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from retracker.inference.clip import track
-from retracker.inference.frames import resize, working_size
+from retracker.inference.frames import SMALLEST, resize, tracking_size, working_size
 from retracker.inference.online import OnlineTracker
 from retracker.types import Queries
 
@@ -112,6 +112,33 @@ def test_the_working_size_keeps_aspect_and_number_of_pixels():
     assert working_size(256, 256, 256) == (256, 256)
     height, width = working_size(1080, 1920, 256)
     assert abs(height * width / 256**2 - 1) < 0.01 and abs(width / height - 16 / 9) < 0.02
+
+
+def test_small_films_are_enlarged_no_more_than_the_net_wants(model):
+    model.image_size, model.most_enlarged = 256, None
+    assert tracking_size(model, (100, 100), None) == (256, 256)
+    model.most_enlarged = 1.25
+    assert tracking_size(model, (180, 180), None) == (225, 225)
+    assert tracking_size(model, (40, 160), None) == (SMALLEST // 2, 2 * SMALLEST)
+    assert tracking_size(model, (480, 640), None) == working_size(480, 640, 256)
+    assert tracking_size(model, (100, 100), 256) == (256, 256)  # who says so gets it
+    model.image_size = 64
+    assert tracking_size(model, (40, 40), None) == (64, 64)
+
+
+def test_streams_and_clips_are_worked_on_at_that_size(model, sample):
+    model.image_size, model.most_enlarged = 256, 1.25
+    for asked, size in ((None, SMALLEST), (96, 96)):
+        sizes = set()
+        hook = model.backbone.register_forward_pre_hook(
+            lambda _, given, sizes=sizes: sizes.add(tuple(given[0].shape[-2:]))
+        )
+        track(model, sample.video[:2], [[0.0, 20.0, 30.0]], image_size=asked)
+        online = OnlineTracker(model, asked)
+        online.add_queries([[20.0, 30.0]])
+        online.step(sample.video[0])
+        hook.remove()
+        assert sizes == {(size, size)}
 
 
 def test_channels_last_frames_give_the_same(model, sample):
