@@ -49,7 +49,7 @@ def graph(method: Callable) -> Callable:
 class ReTracker(nn.Module):
     """Track any point online: find it coarsely in the whole frame, then refine it from memory."""
 
-    def __init__(  # noqa: PLR0913 -- six parts and three numbers
+    def __init__(  # noqa: PLR0913 -- six parts and their numbers
         self,
         backbone: nn.Module,
         descriptor: nn.Module,
@@ -72,8 +72,7 @@ class ReTracker(nn.Module):
         self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
         self.most_enlarged = most_enlarged  # of small films, by the same; None: up to image_size
         self.visible_threshold = visible_threshold
-        # Between two images less will do: matches are checked there and back, and by geometry.
-        self.match_threshold = match_threshold
+        self.match_threshold = match_threshold  # lower: matches are checked there and back, and by geometry
         # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
         self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all
