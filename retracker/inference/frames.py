@@ -22,8 +22,8 @@ def working_size(height: int, width: int, image_size: float | int) -> tuple[int,
 def tracking_size(net: nn.Module, size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
     """The (height, width) at which a net follows points through frames of ``size``, (height, width).
 
-    About ``image_size ** 2`` pixels. None: the net's own, but small films are not enlarged more than the net
-    has use for (``most_enlarged``, below which it wants ``SMALLEST``).
+    About ``image_size ** 2`` pixels. None: the net's own, but small films are enlarged no more than
+    ``net.most_enlarged`` times, or to ``SMALLEST`` where that is more (docs/study.md, "Small videos").
     """
     if image_size is None:
         image_size = net.image_size
