@@ -25,7 +25,7 @@ def tracking_size(net: nn.Module, size: tuple[int, int], image_size: int | None)
     About ``image_size ** 2`` pixels. None: the net's own, but small films are enlarged no more than
     ``net.most_enlarged`` times, or to ``SMALLEST`` where that is more (docs/study.md, "Small videos").
     """
-    if image_size is None:
+    if not image_size:
         image_size = net.image_size
         if net.most_enlarged is not None:
             image_size = min(image_size, max(SMALLEST, net.most_enlarged * (size[0] * size[1]) ** 0.5))
