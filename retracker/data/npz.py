@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from retracker.media.files import BROKEN_ARCHIVE, existing_file
+from retracker.media.files import BROKEN_ARCHIVE, archive_read, existing_file
 
 # What zipfile and numpy's header parser raise when bytes are no archive or no array.
 BROKEN = (
@@ -23,6 +23,7 @@ BROKEN = (
     ValueError,
 )
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of what follows it
+ENCRYPTED = 0x1  # a flag of a member
 SUFFIX = ".npy"
 
 
@@ -54,7 +55,7 @@ def read_npz_array(path: Path, name: str) -> np.ndarray:
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     path = existing_file(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archive_read(), zipfile.ZipFile(path) as archive:
             yield archive
     except BROKEN as error:
         raise ValueError(
@@ -63,6 +64,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _mapped(path: Path, member: zipfile.ZipInfo) -> np.ndarray:
+    if member.flag_bits & ENCRYPTED:
+        raise ValueError(f"{member.filename} is encrypted")
     with path.open("rb") as file:
         file.seek(member.header_offset)
         signature, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from retracker.data.pickle_sizes import check_sizes
-from retracker.media.files import BROKEN_ARCHIVE, existing_file
+from retracker.media.files import BROKEN_ARCHIVE, archive_read, existing_file
 
 # What the unpickler, numpy's header parser and zipfile raise when bytes are no instructions for them.
 BROKEN = (
@@ -66,7 +66,8 @@ def _read(file: BufferedReader | BytesIO, where: str) -> Any:
         magic = file.read(len(npy.MAGIC_PREFIX))
         file.seek(0)
         if magic.startswith(ZIP):
-            return _read_archive(file, where)
+            with archive_read():
+                return _read_archive(file, where)
         return _read_npy(file, where) if magic == npy.MAGIC_PREFIX else _unpickled(file, where)
     except UnsafePickleError:
         raise

@@ -25,7 +25,7 @@ import numpy as np
 
 from retracker.data import safe_pickle
 from retracker.data.storage import Storage
-from retracker.media.files import BROKEN_ARCHIVE
+from retracker.media.files import BROKEN_ARCHIVE, archive_read
 
 SUFFIXES = (".npz", ".npy")
 OVERLAP_BIN = re.compile(r"_\d\.\d+_\d\.\d+$")  # LoFTR splits a scene: 0015_0.1_0.3, 0015_0.3_0.5
@@ -176,7 +176,7 @@ def _cameras(matrices: Sequence[Any], side: int) -> np.ndarray:
 def _parts(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """Some arrays of an .npz: D2-Net's files hold millions of points beside them."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archive_read(), zipfile.ZipFile(path) as archive:
             members = {name: archive.read(f"{name}.npy") for name in names}
     except (*BROKEN_ARCHIVE, KeyError) as error:
         raise ValueError(f"{path}: is no scene of D2-Net ({_reason(error)})") from error

@@ -1,7 +1,5 @@
 """Keypoints and descriptors in .npz files: ours, and those that others' detectors are dumped into."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,12 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from retracker.media.files import existing_file, replacing
+from retracker.media.files import BROKEN_ARCHIVE, existing_file, replacing
 from retracker.types import LocalFeatures
 
 CENTRE = 0.5  # what we call the centre of the upper-left pixel; detectors that report indices call it 0
 OUTSIDE = 1.0  # px: how far a keypoint may lie outside its image
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, ValueError)  # what numpy raises
+BROKEN = (*BROKEN_ARCHIVE, KeyError, OSError, ValueError)  # what numpy raises
 
 
 def read_features(path: str | Path, size: tuple[int, int], pixel_centre: float | int) -> LocalFeatures:

@@ -1,5 +1,6 @@
-"""Writing a file so that a finished one is never replaced by half of one."""
+"""Files: one that is there, archives that may be broken, and never half of one in place of a finished one."""
 
+import errno
 import os
 import zipfile
 import zlib
@@ -9,6 +10,21 @@ from pathlib import Path
 
 # What zipfile raises of an archive that is broken, encrypted, or of a compression that it does not know.
 BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+
+
+@contextmanager
+def archive_read() -> Iterator[None]:
+    """In the body all that zipfile raises of a broken archive is of ``BROKEN_ARCHIVE``.
+
+    Of a damaged table of contents it is an OSError that names no file: it is asked for places before the
+    beginning. Any other OSError says nothing of the file, and stays what it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise zipfile.BadZipFile("its table of contents is damaged") from error
 
 
 @contextmanager

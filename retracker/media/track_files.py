@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retracker.media.files import BROKEN_ARCHIVE, existing_file, replacing
+from retracker.media.files import BROKEN_ARCHIVE, archive_read, existing_file, replacing
 from retracker.types import TrackResult
 
 COLUMNS = ("frame", "id", "x", "y", "visible", "confidence", "time")
@@ -97,7 +97,7 @@ def _frames(result: TrackResult) -> Iterator[tuple[int, np.ndarray, np.ndarray, 
 
 
 def _read_npz(path: Path) -> TrackResult:
-    with np.load(path, allow_pickle=False) as stored:
+    with archive_read(), np.load(path, allow_pickle=False) as stored:
         shape = stored["visible"].shape
         if len(shape) != 2 or stored["tracks"].shape != (*shape, 2) or stored["confidence"].shape != shape:
             raise ValueError(f"tracks {stored['tracks'].shape} and visible {shape} do not agree")

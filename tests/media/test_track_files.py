@@ -91,20 +91,6 @@ def test_what_holds_no_tracks_is_named(name, content, tmp_path):
         read_tracks(tmp_path / name)
 
 
-def test_an_encrypted_archive_is_refused_in_a_sentence(result, tmp_path):
-    path = tmp_path / "tracks.npz"
-    write_tracks_npz(path, result, QUERIES, "clip.mp4")
-    content = bytearray(path.read_bytes())
-    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # local headers, central directory
-        at = content.find(signature)
-        while at >= 0:
-            content[at + flags] |= 1  # APPNOTE.TXT 4.4.4: bit 0, encrypted
-            at = content.find(signature, at + 4)
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"tracks\.npz"):
-        read_tracks(path)
-
-
 def test_an_array_alone_and_lengths_that_differ_are_refused(tmp_path):
     with (tmp_path / "alone.npz").open("wb") as file:
         np.save(file, np.zeros(3))
