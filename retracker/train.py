@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -41,9 +42,11 @@ from retracker.resuming import checkpoint_to_resume, run_to_resume
 from retracker.training.booster import BoosterModule
 from retracker.training.callbacks import Preempted
 from retracker.training.global_batch import keep_global_batch
+from retracker.training.held_out import HeldOutLabels
 from retracker.training.match_pictures import MatchPictures
 from retracker.training.net_module import NetModule
 from retracker.training.pictures import Pictures
+from retracker.training.pose_validation import PoseValidation
 from retracker.training.quiet import speak_less
 from retracker.training.run_record import RunRecord
 from retracker.training.summary_page import write_summary
@@ -52,7 +55,7 @@ log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 OF_BOOSTERS = (FeatureBooster, BoosterModule, BoosterLoss, FeatureDataModule)  # all else: of trackers
-OF_TRACKERS = (Pictures, MatchPictures)
+OF_TRACKERS = (Pictures, MatchPictures, PoseValidation, HeldOutLabels)  # callbacks
 NOT_FOR_USERS = (  # Lightning's remarks on what is meant here: frozen parts in eval mode; and on itself
     r".*module\(s\) in eval mode.*",
     r".*LeafSpec.*",
@@ -69,7 +72,7 @@ def train(cfg: DictConfig) -> pl.Trainer:
     module = build_module(cfg, fresh=resume is None)
     check_kinds({"model": type(module.net), "data": type(data)})
     chosen = {name: instantiate(callback, _convert_="all") for name, callback in cfg.callbacks.items()}
-    check_drawn(module.net, chosen)
+    check_callbacks(module.net, chosen)
     callbacks = list(chosen.values())
     record = OmegaConf.to_container(cfg, resolve=True)
     callbacks.append(RunRecord(cfg.paths.output_dir, record, write_summary))
@@ -158,14 +161,16 @@ def check_kinds(parts: Mapping[str, type]) -> None:
         )
 
 
-def check_drawn(net: nn.Module, callbacks: Mapping[str, pl.Callback]) -> None:
-    """Raise ValueError if a callback would draw what only a tracker says, and the net is none."""
-    for name, callback in callbacks.items():
-        if isinstance(callback, OF_TRACKERS) and not isinstance(net, ReTracker):
-            raise ValueError(
-                f"callbacks.{name}: draws what a tracker finds, and the net is a {type(net).__name__}; "
-                f"leave it out (~callbacks.{name}), or choose callbacks=booster"
-            )
+def check_callbacks(net: nn.Module, callbacks: Mapping[str, pl.Callback]) -> None:
+    """Raise ValueError if callbacks would look at what only a tracker finds, and the net is none."""
+    theirs = [
+        f"callbacks.{name}" for name, callback in callbacks.items() if isinstance(callback, OF_TRACKERS)
+    ]
+    if theirs and not isinstance(net, ReTracker):
+        raise ValueError(
+            f"{', '.join(theirs)}: of what a tracker finds, and the net is a {type(net).__name__}; "
+            "choose callbacks=booster"
+        )
 
 
 def set_up_net(net: nn.Module, cfg: DictConfig) -> None:
@@ -188,7 +193,7 @@ def give_weights(net: nn.Module, cfg: DictConfig) -> None:
     if cfg.ckpt is not None:
         read = load_booster if isinstance(net, FeatureBooster) else load
         fill(net, read(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
-        log.info("weights: %s", cfg.ckpt)
+        log.info("weights: %s (its thresholds are not taken over: tools/fit_thresholds.py)", cfg.ckpt)
     elif cfg.pretrained == "none":
         return
     elif isinstance(net, FeatureBooster):
@@ -257,7 +262,7 @@ def report(cfg: DictConfig, trainer: pl.Trainer) -> None:
     console.print(f"trained {trainer.global_step} steps{stopped}")
     console.print(f"checkpoints: {Path(cfg.paths.output_dir) / 'checkpoints'}")
     console.print(f"summary: {Path(cfg.paths.output_dir) / 'summary.html'}")
-    console.print(f"curves and pictures: tensorboard --logdir {cfg.paths.output_dir}")
+    console.print(f"curves and pictures: tensorboard --logdir {shlex.quote(str(cfg.paths.output_dir))}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from retracker.benchmarks.protocol import Tracked
 from retracker.benchmarks.tracking import score_clip
 from retracker.checkpoint import load, save_safetensors
 from retracker.data.datasets.synthetic import Synthetic
+from retracker.inference.checks import check_tracker
 from retracker.metrics.calibration import came_true, reliability
 from retracker.models.tracker import probability
 from retracker.types import VideoSample, stack
@@ -67,9 +68,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(
             f"--clips: expected at least 2, to fit on one half and look at the other; got {arguments.clips}"
         )
-    if arguments.most_enlarged is not None and not 0 < arguments.most_enlarged < math.inf:
-        raise ValueError(f"--most-enlarged: expected a number above 0, got {arguments.most_enlarged}")
+    if arguments.most_enlarged is not None and not 1 <= arguments.most_enlarged < math.inf:
+        raise ValueError(f"--most-enlarged: expected a number of 1 or more, got {arguments.most_enlarged}")
+    if not arguments.write and (arguments.half or arguments.most_enlarged is not None):
+        raise ValueError("--half and --most-enlarged: of the file that --write names, and none is named")
     net = load(arguments.checkpoint)
+    check_tracker(net, arguments.checkpoint)
     answers = answer_all(net, arguments.clips)
     threshold, (scale, shift) = best_threshold(answers), fit_confidence([a for _, a in answers[::2]])
     console = Console()

@@ -17,6 +17,7 @@ TAP-Vid's, in px of a 256 x 256 raster. Lucas-Kanade and "stay where you are" an
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -66,17 +67,19 @@ def run(words: list[str]) -> None:
     arguments = parse(words)
     torch.set_num_threads(arguments.threads)
     trackers = contestants(arguments)
+    for name in arguments.clips:
+        _, still = asked_of(frames_of(name, 0), arguments)  # tracking takes minutes: rather now than then
+        if arguments.still and not still.any():
+            raise ValueError(f"{name}: --still: no point of the grid lies in these parts")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    clips = {}
+    cycles = {}
     for name in arguments.clips:
         video = frames_of(name, arguments.frames)
+        points, still = asked_of(video, arguments)
         title = Path(name.partition("@")[0]).stem + (" from " + name.partition("@")[2] if "@" in name else "")
-        clips[title] = measure_clip(video, trackers, arguments)
-        write_image(arguments.out / f"{title.replace(' ', '_')}.png", picture(video, clips[title]))
-    cycles = {
-        title: {who: c.scores() | on_still_parts(c, arguments.still) for who, c in found.items()}
-        for title, found in clips.items()
-    }
+        found = {who: cycle(tracker, video, points) for who, tracker in trackers.items()}
+        cycles[title] = {who: scores_of(one, still) for who, one in found.items()}
+        write_image(arguments.out / f"{title.replace(' ', '_')}.png", picture(video, found))
     pairs = {
         name: {who: measure_pair(a, b, truth, tracker, arguments.grid) for who, tracker in trackers.items()}
         for name, (a, b, truth) in pairs_with_truth(arguments.opencv_doc).items()
@@ -86,7 +89,7 @@ def run(words: list[str]) -> None:
         if rows:
             console.print(table_of(title, rows))
     (arguments.out / "results.json").write_text(
-        json.dumps({"clips": cycles, "pairs": pairs}, indent=2) + "\n"
+        json.dumps({"clips": as_json(cycles), "pairs": as_json(pairs)}, indent=2) + "\n"
     )
     console.print(f"pictures and results.json: {arguments.out}")
 
@@ -117,6 +120,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     arguments = parser.parse_args(words)
     if arguments.frames < 1 or arguments.grid < 1:
         raise ValueError("--frames and --grid must be at least 1")
+    if arguments.image_size is not None and arguments.image_size < 1:
+        raise ValueError(f"--image-size: expected a positive number, got {arguments.image_size}")
+    if arguments.still and not arguments.clips:
+        raise ValueError("--still: of clips, and none is given")
     return arguments
 
 
@@ -152,27 +159,36 @@ def frames_of(name: str, steps: int) -> Tensor:
     return read_frames(path, range(int(start), int(start) + steps + 1))
 
 
-def measure_clip(
-    video: Tensor, trackers: Mapping[str, Tracker], arguments: argparse.Namespace
-) -> dict[str, Cycle]:
+def asked_of(video: Tensor, arguments: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """The points (N, 2) that are tracked through a clip, and which of them stand still."""
     points = grid_points(video.shape[-2], video.shape[-1], arguments.grid)
-    return {who: cycle(tracker, video, points) for who, tracker in trackers.items()}
+    return points, in_parts(points, arguments.still)
 
 
-def on_still_parts(found: Cycle, parts: Sequence[Tensor]) -> dict[str, float]:
-    """Of points that began where nothing moves: how far off they are in the last frame of the way forth.
+def in_parts(points: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Which points (N, 2) lie in one of the rectangles."""
+    inside = torch.zeros(len(points), dtype=torch.bool)
+    for low, high in parts:
+        inside |= ((points >= low) & (points < high)).all(-1)
+    return inside
 
-    Raises ValueError if no point began there.
-    """
-    if not parts:
-        return {}
-    start, end = found.there.tracks[0], found.there.tracks[-1]
-    inside = torch.stack([((start >= low) & (start < high)).all(-1) for low, high in parts]).any(0)
-    if not inside.any():
-        raise ValueError("--still: no point of the grid lies in these parts")
-    off = (end - start)[inside].norm(dim=-1)
+
+def scores_of(found: Cycle, still: Tensor) -> dict[str, float]:
+    """Of all points; and, of those that began where nothing moves, how far off the way forth ends."""
+    scores = found.scores()
+    if not still.any():
+        return scores
+    off = (found.there.tracks[-1] - found.there.tracks[0])[still].norm(dim=-1)
     near = 100 * (off < STILL).float().mean().item()
-    return {"still points": int(inside.sum()), "still off px": off.median().item(), "still <1 px %": near}
+    parts = {"still points": int(still.sum()), "still off px": off.median().item(), "still <1 px %": near}
+    return scores | parts
+
+
+def as_json(scores: object) -> object:
+    """Nested mappings with null for what is infinite or not measured: JSON has no words for them."""
+    if isinstance(scores, Mapping):
+        return {key: as_json(value) for key, value in scores.items()}
+    return scores if math.isfinite(scores) else None
 
 
 def measure_pair(
@@ -244,9 +260,16 @@ def table_of(title: str, rows: Mapping[str, Mapping[str, Mapping[str, float]]]) 
     table = Table("", "tracker", *columns, title=title)
     for name, answers in rows.items():
         for who, scores in answers.items():
-            table.add_row(name, who, *[f"{scores[column]:.1f}" for column in columns])
+            table.add_row(name, who, *[shown(column, scores[column]) for column in columns])
         table.add_section()
     return table
+
+
+def shown(column: str, value: float) -> str:
+    """Counts, shares and distances with the digits that they deserve."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.2f}" if column.endswith(" px") else f"{value:.1f}"
 
 
 if __name__ == "__main__":

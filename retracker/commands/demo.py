@@ -69,7 +69,10 @@ def _parser() -> OneLineParser:
     parser.add_argument("--max-upload-mb", type=int, default=500, metavar="N", help="default: 500")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
-        "--image-size", type=int, metavar="N", help="work on about N x N px (default: the model's)"
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="work on about N x N px (default: the model's)",
     )
     parser.add_argument("--no-browser", action="store_true", help="open no browser")
     return parser

@@ -71,7 +71,10 @@ def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ..
     parser.add_argument("--out", type=Path, default=Path("."), help="folder for what is written")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     parser.add_argument(
-        "--image-size", type=int, metavar="N", help="work on about N x N px (default: the model's)"
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="work on about N x N px (default: the model's; small films: tracked at less)",
     )
 
 

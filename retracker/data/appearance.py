@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 import cv2
 import numpy as np
@@ -107,7 +108,7 @@ class Compress:
     """Leave, with a chance of ``share``, the traces of JPEG at a quality out of ``quality`` (1 to 100)."""
 
     def __init__(self, share: float | int, quality: Sequence[int]) -> None:
-        self.share, self.quality = share, checked_range("quality", quality, 1)
+        self.share, self.quality = share, checked_range("quality", quality, 1, 100)
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
         if rng.random() >= self.share:
@@ -122,8 +123,8 @@ class Shrink:
     of their size, compressed as JPEG at a quality out of ``quality`` (1 to 100), and enlarged again."""
 
     def __init__(self, share: float | int, scale: Sequence[float | int], quality: Sequence[int]) -> None:
-        self.share, self.quality = share, checked_range("quality", quality, 1)
-        self.scale = checked_range("scale", scale, 0.01)
+        self.share, self.quality = share, checked_range("quality", quality, 1, 100)
+        self.scale = checked_range("scale", scale, 0.01, 1)
 
     def __call__(self, sample: VideoSample, rng: np.random.Generator) -> VideoSample:
         if rng.random() >= self.share:
@@ -159,11 +160,10 @@ def gamma_table(gamma: float) -> UInt8[np.ndarray, "256"]:
 
 
 def checked_range(
-    name: str, limits: Sequence[float | int], least: float | int
+    name: str, limits: Sequence[float | int], least: float | int, most: float | int = inf
 ) -> tuple[float | int, float | int]:
     """(lowest, highest). Raises ValueError if it is not that."""
-    if len(limits) != 2 or not least <= limits[0] <= limits[1]:
-        raise ValueError(
-            f"{name} must be the lowest and the highest value, at least {least}, got {list(limits)}"
-        )
+    if len(limits) != 2 or not least <= limits[0] <= limits[1] <= most:
+        within = f"at least {least}" + (f" and at most {most}" if most < inf else "")
+        raise ValueError(f"{name} must be the lowest and the highest value, {within}, got {list(limits)}")
     return limits[0], limits[1]

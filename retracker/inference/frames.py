@@ -14,7 +14,12 @@ SHORTEST_PX = 32  # even of the oddest shape, so that every feature level has a 
 
 
 def working_size(height: int, width: int, image_size: float | int) -> tuple[int, int]:
-    """The (height, width) with the frame's aspect and about ``image_size ** 2`` pixels."""
+    """The (height, width) with the frame's aspect and about ``image_size ** 2`` pixels.
+
+    Raises ValueError unless ``image_size`` is above 0.
+    """
+    if not image_size > 0:
+        raise ValueError(f"image_size: expected a number of px above 0, got {image_size}")
     scale = image_size / (height * width) ** 0.5
     return max(SHORTEST_PX, round(scale * height)), max(SHORTEST_PX, round(scale * width))
 

@@ -53,6 +53,7 @@ class OnlineTracker:
             self.model, self.group_size, subpixel=self.subpixel, visible_threshold=self.visible_threshold
         )
         self._size: tuple[int, int] | None = None  # (height, width) of the frames
+        self._small: tuple[int, int] | None = None  # at which the net works on them
         self._next_id = 0
         self._born: dict[int, Tensor] = {}  # id -> its query, until the frame it is born in
 
@@ -63,6 +64,7 @@ class OnlineTracker:
             "weights": snapshot.digest(self.model),
             "settings": {name: getattr(self, name) for name in SETTINGS},
             "size": self._size,
+            "small": self._small,
             "next_id": self._next_id,
             "born": {key: xy.clone() for key, xy in self._born.items()},
             "groups": self._slots.snapshot(),
@@ -71,14 +73,16 @@ class OnlineTracker:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from a ``snapshot`` as if nothing had been in between, to the bit; also from another process.
 
-        Settings such as ``image_size`` are the snapshot's. Raises ValueError if it is none, or one that was
-        taken with other weights.
+        Settings such as ``image_size``, and the working size, are the snapshot's. Raises ValueError if it is
+        none, or one that was taken with other weights.
         """
         snapshot.check(kept, self.model)
         for name in SETTINGS:
             setattr(self, name, kept["settings"][name])
         self.reset()
         self._size = None if kept["size"] is None else tuple(kept["size"])
+        small = kept.get("small")  # absent from those taken before there was a limit to enlargement
+        self._small = None if small is None else tuple(small)
         self._next_id = kept["next_id"]
         self._born = {key: xy.clone() for key, xy in kept["born"].items()}
         self._slots.restore(kept["groups"])
@@ -133,7 +137,7 @@ class OnlineTracker:
         return self._slots.state_bytes()
 
     def _advance(self, frame: UInt8[Tensor, "3 H W"], size: tuple[int, int]) -> FrameTracks:
-        small = tracking_size(self.model, size, self.image_size)
+        small = self._small = self._small or tracking_size(self.model, size, self.image_size)
         device = next(self.model.parameters()).device
         finest = finest_size(size, self.max_size) if self.subpixel else small
         seen = views(frame.to(device), small, finest)

@@ -28,6 +28,8 @@ class TrackingLoss(nn.Module):
             raise ValueError(
                 f"loss: terms are {', '.join(sorted(terms))}, with a weight each; see {', '.join(strangers)}"
             )
+        if min(ramps.values(), default=0) < 0:
+            raise ValueError(f"loss: ramps are numbers of steps, 0 or more, got {dict(ramps)}")
         self.terms, self.weights = dict(terms), dict(weights)
         self.starts, self.ramps = dict(starts), dict(ramps)
 

@@ -34,6 +34,8 @@ class Refiner(nn.Module):
         super().__init__()
         if min(iterations, default=0) < 1:
             raise ValueError(f"refiner.iterations: expected 1 or more for each level, got {iterations}")
+        if heads < 1:
+            raise ValueError(f"refiner.heads: expected 1 or more, got {heads}")
         if dim % (2 * heads):
             raise ValueError(f"refiner.dim: expected a multiple of 2 x {heads} heads, got {dim}")
         self.iterations, self.dim, self.template_radius = iterations, dim, template_radius

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from retracker.geometry.coords import sample, sample_patches
 from retracker.models.memory import push_context
 from retracker.models.moments import Moment, moments
-from retracker.models.parts import check_parts
+from retracker.models.parts import check_parts, check_sizes
 from retracker.models.recompute import computed_again, kept, portions
 from retracker.types import (
     Estimate,
@@ -67,12 +67,12 @@ class ReTracker(nn.Module):
     ) -> None:
         super().__init__()
         check_parts(backbone, coarse, memory, refiner)
+        check_sizes(image_size, most_enlarged)
         self.backbone, self.descriptor, self.coarse = backbone, descriptor, coarse
         self.choice, self.refiner, self.memory = choice, refiner, memory
-        self.image_size = image_size  # px: frames are resized to about image_size ** 2 by whoever feeds them
-        self.most_enlarged = most_enlarged  # of small films, by the same; None: up to image_size
-        self.visible_threshold = visible_threshold
-        self.match_threshold = match_threshold  # lower: matches are checked there and back, and by geometry
+        self.image_size, self.most_enlarged = image_size, most_enlarged  # inference/frames.py
+        # Of matches the lower one: they are checked there and back, and by geometry.
+        self.visible_threshold, self.match_threshold = visible_threshold, match_threshold
         # Of the certainty logit, before it becomes a probability (Platt 1999): tools/fit_thresholds.py.
         self.confidence_scale, self.confidence_shift = confidence_scale, confidence_shift
         self.detach_after = detach_after  # frames that gradients flow back through memory; 0: all

@@ -107,7 +107,7 @@ def ways_on(run: Run) -> list[tuple[str, str]]:
         ckpt = f"ckpt={in_hydra(path)}"
         ways.append(("Evaluate", f"python -m retracker.eval benchmark=synthetic_val {shlex.quote(ckpt)}"))
         ways.append(("Track", f"retracker track VIDEO --grid 20 --ckpt {shlex.quote(str(path))}"))
-    return [*ways, ("Curves and pictures", f"tensorboard --logdir {folder}")]
+    return [*ways, ("Curves and pictures", f"tensorboard --logdir {shlex.quote(str(folder))}")]
 
 
 def in_hydra(value: object) -> str:

@@ -73,11 +73,31 @@ def test_what_stands_still_is_off_by_as_much_as_a_tracker_moves_it_even_if_that_
     answers = iter([there, back])
     found = TOOL.cycle(lambda *asked: next(answers)(*asked), video, POINTS)
     assert found.error.max() < 1e-5
-    parts = [TOOL.rectangle("0,0,20,21"), TOOL.rectangle("25,4,31,6")]
-    assert TOOL.on_still_parts(found, parts) == {"still points": 2, "still off px": 1.5, "still <1 px %": 0}
-    assert TOOL.on_still_parts(found, []) == {}
-    with pytest.raises(ValueError, match="no point of the grid"):
-        TOOL.on_still_parts(found, [TOOL.rectangle("0,0,5,5")])
+    still = TOOL.in_parts(POINTS, [TOOL.rectangle("0,0,20,21"), TOOL.rectangle("25,4,31,6")])
+    assert still.tolist() == [True, True, False]
+    plain = pytest.approx(found.scores(), nan_ok=True)
+    assert TOOL.scores_of(found, TOOL.in_parts(POINTS, [])) == plain
+    of_still = {"still points": 2, "still off px": 1.5, "still <1 px %": 0}
+    assert TOOL.scores_of(found, still) == pytest.approx(found.scores() | of_still, nan_ok=True)
+
+
+def test_parts_and_sizes_that_make_no_sense_are_refused_before_anything_is_tracked(tmp_path, capsys):
+    write_video(tmp_path / "clip.mp4", torch.zeros(3, 3, 48, 64, dtype=torch.uint8), fps=10)
+    clip, out = str(tmp_path / "clip.mp4"), ["--out", str(tmp_path / "out")]
+    for words, sentence in (
+        ([clip, "--still", "60,44,61,45", "--frames", "2"], "clip.mp4: --still: no point of the grid lies"),
+        (["--still", "0,0,9,9"], "--still: of clips, and none is given"),
+        ([clip, "--image-size", "-4"], "--image-size: expected a positive number, got -4"),
+    ):
+        assert TOOL.main([*words, *out]) == 2
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_are_json_that_others_read():
+    scores = {"a": {"half within px": float("inf"), "points": 3, "error px": float("nan"), "of all px": 1.5}}
+    kept = json.loads(json.dumps(TOOL.as_json(scores)), parse_constant=pytest.fail)
+    assert kept == {"a": {"half within px": None, "points": 3, "error px": None, "of all px": 1.5}}
 
 
 @pytest.mark.parametrize("part", ["1,2,3", "5,0,4,9", "a,b,c,d"])

@@ -7,11 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from retracker.checkpoint import load
+from retracker.checkpoint import build_net, load, save_safetensors
 from retracker.types import Queries, VideoSample
 
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "fit_thresholds.py"))
 FRAMES, POINTS = 50, 200
+BOOSTER = {
+    "_target_": "retracker.models.descriptor.build_booster",
+    "preset": "ORB+Boost-B",
+    "keypoint_encoder": True,
+    "cross_boosting": True,
+    "attention": "aft",
+    "dropout": 0.0,
+}
 
 
 def answers(scale, shift, *, far=100.0):
@@ -84,7 +92,21 @@ def test_what_is_written_is_what_was_fitted_and_how_far_small_films_are_enlarged
         assert net.most_enlarged == 1.5 and net.confidence_scale == pytest.approx(0.8, abs=0.12)
 
 
-@pytest.mark.parametrize("words", [["--clips", "1"], ["--most-enlarged", "0"]])
+def test_a_booster_is_refused_in_a_sentence(tmp_path, capsys):
+    save_safetensors(build_net(BOOSTER), BOOSTER, tmp_path / "booster.safetensors")
+    assert TOOL["main"]([str(tmp_path / "booster.safetensors")]) == 2
+    assert "expected a net that follows points, which a FeatureBooster does not" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--clips", "1"],
+        ["--most-enlarged", "0.5", "--write", "a.safetensors"],
+        ["--most-enlarged", "1.25"],
+        ["--half"],
+    ],
+)
 def test_a_user_mistake_is_one_line_and_exit_code_2(words, capsys):
     assert TOOL["main"](["tiny", *words]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -246,7 +246,17 @@ def test_a_pair_is_a_clip_of_two_frames_far_apart():
     assert moved[1] > 2 * moved[0]
 
 
-@pytest.mark.parametrize("mistake", [{"difficulty": "brutal"}, {"num_frames": 0}, {"frame_stride": 0.0}])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"difficulty": "brutal"},
+        {"num_frames": 0},
+        {"frame_stride": 0.0},
+        {"locked": 70},
+        {"weak_walls": -1.0},
+        {"shaded": float("nan")},
+    ],
+)
 def test_a_wrong_setting_is_named(mistake):
     with pytest.raises(ValueError, match="synthetic"):
         small(**mistake)

@@ -124,6 +124,8 @@ def test_small_films_are_enlarged_no_more_than_the_net_wants(model):
     assert tracking_size(model, (100, 100), 256) == (256, 256)  # who says so gets it
     model.image_size = 64
     assert tracking_size(model, (40, 40), None) == (64, 64)
+    with pytest.raises(ValueError, match="image_size: expected a number of px above 0, got -5"):
+        tracking_size(model, (40, 40), -5)
 
 
 def test_streams_and_clips_are_worked_on_at_that_size(model, sample):

@@ -64,3 +64,19 @@ def test_other_weights_and_other_things_are_refused(model, sample):
     with pytest.raises(ValueError, match="other weights"):
         tracker.restore(kept)
     assert len(tracker.step(sample.video[1]).ids) == 3  # as it was
+
+
+def test_the_working_size_is_the_snapshots_even_if_the_net_would_now_choose_another(model, sample):
+    model.image_size, model.most_enlarged = 256, None
+    tracker = OnlineTracker(model)
+    tracker.add_queries(POINTS)
+    tracker.step(sample.video[0])
+    kept = tracker.snapshot()
+    expected = tracker.step(sample.video[1])
+    model.most_enlarged = 1.25  # as after tools/fit_thresholds.py: the weights are the same
+    other = OnlineTracker(model)
+    other.restore(kept)
+    assert equal(other.step(sample.video[1]), expected)
+    del kept["small"]  # taken before this was kept: with the net as it is now
+    other.restore(kept)
+    assert not equal(other.step(sample.video[1]), expected)

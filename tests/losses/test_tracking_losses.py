@@ -256,3 +256,5 @@ def test_a_terms_weight_rises_over_its_ramp_after_its_start():
     assert [loss.weight("one", step) for step in (0, 9, 10, 11, 12, 13, 14)] == [0, 0, 0.5, 1, 1.5, 2, 2]
     with pytest.raises(ValueError, match="see two"):
         TrackingLoss(terms, weights={"one": 2.0}, starts={}, ramps={"two": 3})
+    with pytest.raises(ValueError, match="0 or more"):
+        TrackingLoss(terms, weights={"one": 2.0}, starts={}, ramps={"one": -1})

@@ -90,9 +90,16 @@ def test_crops_of_megadepth_train_from_the_scene_files_of_d2_net(tmp_path):
         (["data=booster_megadepth", "data_root=nowhere"], "nowhere"),
         (
             ["callbacks=default"],
-            "callbacks.pictures: draws what a tracker finds, and the net is a FeatureBooster",
+            "callbacks.pictures: of what a tracker finds, and the net is a FeatureBooster",
         ),
-        (["callbacks=matching"], "or choose callbacks=booster"),
+        (
+            ["callbacks=matching"],
+            "callbacks.pictures, callbacks.pose, callbacks.match_pictures: of what a tracker finds",
+        ),
+        (
+            ["callbacks=matching", "~callbacks.pictures", "~callbacks.match_pictures"],
+            "error: callbacks.pose: of what a tracker finds",
+        ),
     ],
 )
 def test_a_users_mistake_is_one_line_and_exit_code_2(overrides, message, capsys, tmp_path, monkeypatch):

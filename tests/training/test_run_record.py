@@ -124,6 +124,7 @@ def test_the_command_to_go_on_is_one_that_hydra_reads(tmp_path):
     folder.with_name("plain").rename(folder)
     record = record_of(folder)
     write_record(folder / "run.json", record | {"planned_steps": 2})
-    [command] = [command for words, command in ways_on(read_run(folder)) if words == "Go on"]
-    word = shlex.split(command)[-1]
+    ways = dict(ways_on(read_run(folder)))
+    word = shlex.split(ways["Go on"])[-1]
     assert compose_config("train", [word]).paths.output_dir == str(folder)
+    assert shlex.split(ways["Curves and pictures"])[-1] == str(folder)

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from retracker.data.synthetic.textures import PHOTO_SHARE
 
 DIFFICULTIES = ("easy", "medium", "hard")
+SHARES = (
+    "first_frame_share", "last_birth", "object_share", "photo_share",
+    "shaded", "grey", "locked", "weak", "weak_walls",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,3 +78,7 @@ class ClipSettings:
             raise ValueError(
                 f"synthetic clips need positive sizes and stride; got {sizes}, {self.frame_stride}"
             )
+        for name in SHARES:
+            share = getattr(self, name)
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"synthetic {name}: expected a share from 0 to 1, got {share}")
