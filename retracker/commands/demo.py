@@ -8,7 +8,14 @@ import socket
 import webbrowser
 from pathlib import Path
 
-from retracker.commands.shell import OneLineParser, check_positive, exit_code, load_model, say
+from retracker.commands.shell import (
+    OneLineParser,
+    check_image_size,
+    check_positive,
+    exit_code,
+    load_model,
+    say,
+)
 from retracker.data.datasets.synthetic import Synthetic
 from retracker.media.video import write_video
 
@@ -31,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError('needs a web server, which is not installed: pip install "retracker[demo]"')
     server = importlib.import_module("retracker.demo.server")  # starlette and uvicorn are optional
     check_positive("--max-upload-mb", arguments.max_upload_mb)
-    check_positive("--image-size", arguments.image_size)
+    check_image_size(arguments.image_size)
     video = arguments.video
     clip = None if video is None else server.open_clip(video.resolve(), video.name)
     with _listening(arguments.host, arguments.port) as listening:

@@ -13,6 +13,7 @@ from retracker.commands.shell import (
     OneLineParser,
     add_common_arguments,
     check_folder,
+    check_image_size,
     check_positive,
     exit_code,
     load_model,
@@ -75,9 +76,15 @@ def _match_list(
 
 def _task(arguments: argparse.Namespace) -> PairTask:
     """What is asked of each pair. Raises ValueError for what contradicts itself or is not there."""
-    for option in ("image_size", "num", "grid", "corners", "warp_grid"):
+    for option in ("num", "grid", "corners", "warp_grid"):
         check_positive(f"--{option.replace('_', '-')}", getattr(arguments, option))
+    check_image_size(arguments.image_size)
     check_probability("--match-threshold", arguments.match_threshold)
+    for option in ("solver", "threshold"):
+        if getattr(arguments, option) is not None and arguments.geometry is None:
+            raise ValueError(f"--{option}: of --geometry, which is not given")
+    if arguments.warp_grid is not None and not arguments.warp:
+        raise ValueError("--warp-grid: of --warp, which is not given")
     if arguments.pairs is not None and arguments.image_a is not None:
         raise ValueError("--pairs: names the images itself, expected none beside it")
     return PairTask(
@@ -113,12 +120,14 @@ def _geometry(arguments: argparse.Namespace) -> GeometryQuestion | None:
         return None
     if arguments.geometry == "essential" and cameras[0] is None:
         raise ValueError("--geometry essential: expected --camera-a fx,fy,cx,cy (else ask for fundamental)")
+    solver, threshold = arguments.solver or SOLVERS[0], arguments.threshold
+    threshold = THRESHOLD_PX if threshold is None else threshold
     known = None if cameras[0] is None else (cameras[0], cameras[1] or cameras[0])
-    check_question(arguments.geometry, arguments.solver, arguments.threshold, known)
+    check_question(arguments.geometry, solver, threshold, known)
     return GeometryQuestion(
         kind=arguments.geometry,
-        solver=arguments.solver,
-        threshold_px=arguments.threshold,
+        solver=solver,
+        threshold_px=threshold,
         cameras=None if cameras[0] is None else cameras,
     )
 
@@ -158,9 +167,9 @@ def _parser() -> OneLineParser:
     parser.add_argument("--num", type=int, help="of more matches, a sample: sure ones, spread over the scene")
     parser.add_argument("--seed", type=int, default=0, help="of that sample (default: 0)")
     parser.add_argument("--geometry", choices=tuple(SAMPLE_SIZE), help="what the matches are to agree on")
-    parser.add_argument("--solver", choices=SOLVERS, default="magsac", help="(default: magsac)")
+    parser.add_argument("--solver", choices=SOLVERS, help=f"of the geometry (default: {SOLVERS[0]})")
     parser.add_argument(
-        "--threshold", type=float, default=THRESHOLD_PX, help=f"of an inlier, px (default: {THRESHOLD_PX:g})"
+        "--threshold", type=float, metavar="PX", help=f"of the geometry's inliers (default: {THRESHOLD_PX:g})"
     )
     parser.add_argument("--camera-a", metavar="FX,FY,CX,CY", help="px; for an essential matrix")
     parser.add_argument("--camera-b", metavar="FX,FY,CX,CY", help="(default: that of A)")

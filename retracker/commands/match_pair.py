@@ -17,6 +17,8 @@ from retracker.media.image import write_image
 from retracker.visualize.matches import draw_matches, draw_verified, readable, readable_height
 from retracker.visualize.warp import draw_warp
 
+MOST_TOLD = 20  # points; more are looked up in the file
+
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryQuestion:
@@ -66,6 +68,7 @@ class PairTask:
             seed=self.seed,
         )
         say(f"{len(found)} matches of {paths[0]} in {paths[1]}")
+        self._tell_points(found)
         for path, view in zip(paths, views, strict=True):
             if (view.image.flatten(1).amax(1) - view.image.flatten(1).amin(1)).max() <= FLAT_LEVELS:
                 say(f"{path} is of one colour: there is nothing in it to match")
@@ -74,6 +77,18 @@ class PairTask:
             written += self._warp(matcher, views, paths, stem)
         for path in written:
             say(f"wrote {path}")
+
+    def _tell_points(self, found: Matches) -> None:
+        """Where each of a few points is, if they were asked for one by one."""
+        if self.points is None or len(self.points) > MOST_TOLD or self.mutual:
+            return
+        where = {index: row for row, index in enumerate(found.index.tolist())}
+        for index, (x, y) in enumerate(self.points.tolist()):
+            answer = "not found"
+            if index in where:
+                (to_x, to_y), sure = found.points_b[where[index]].tolist(), found.confidence[where[index]]
+                answer = f"({to_x:.2f}, {to_y:.2f}), confidence {sure:.2f}"
+            say(f"({x:g}, {y:g}): {answer}")
 
     def _matches(
         self, found: Matches, views: tuple[View, View], paths: tuple[Path, Path], stem: Path

@@ -30,6 +30,8 @@ from retracker.checkpoint import load
 from retracker.configuration import RunFailed
 from retracker.host import FAILURE, MISTAKE
 from retracker.inference.checks import check_tracker
+from retracker.inference.frames import SHORTEST_PX
+from retracker.training.memory_advice import out_of_memory
 
 COMPILERS = ("g++", "clang++")
 INTERRUPTED = 130  # what shells report after Ctrl-C
@@ -54,6 +56,11 @@ def exit_code(program: str, action: Callable[[], int | None]) -> int:
     except RunFailed as error:
         complain(program, error)
         return FAILURE
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        complain(program, RunFailed(f"out of memory ({error}); lower sizes, or points at a time"))
+        return FAILURE
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED
@@ -66,10 +73,14 @@ def complain(program: str, error: Exception) -> None:
 
 def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ...], default: str) -> None:
     """The options that every command with a model and results has."""
-    parser.add_argument("--ckpt", default="tiny", help="a packaged name or a .ckpt or .safetensors file")
-    parser.add_argument("--save", default=default, help=f"comma-separated, of: {', '.join(formats)}")
-    parser.add_argument("--out", type=Path, default=Path("."), help="folder for what is written")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--ckpt", default="tiny", help="packaged name, .ckpt or .safetensors (default: tiny)")
+    parser.add_argument(
+        "--save", default=default, help=f"comma-separated, of: {', '.join(formats)} (default: {default})"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("."), help="folder for the files (default: this one)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ... (default: auto)")
     parser.add_argument(
         "--image-size",
         type=int,
@@ -102,6 +113,12 @@ def check_positive(option: str, value: int | None) -> None:
     """Raise ValueError naming the option if its value is given and not positive."""
     if value is not None and value < 1:
         raise ValueError(f"{option}: expected a positive number, got {value}")
+
+
+def check_image_size(value: int | None) -> None:
+    """Raise ValueError if it is given and so small that frames of any shape would be one of a few cells."""
+    if value is not None and value < SHORTEST_PX:
+        raise ValueError(f"--image-size: expected {SHORTEST_PX} px or more, got {value}")
 
 
 def load_model(ckpt: str, device: str) -> nn.Module:

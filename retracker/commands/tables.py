@@ -14,7 +14,8 @@ from torch import Tensor
 from retracker.inference.pair import Matches
 from retracker.inference.verification import Geometry
 from retracker.inference.warp import Warp
-from retracker.media.files import existing_file, replacing
+from retracker.media.files import archive_read, existing_file, replacing
+from retracker.media.track_files import COLUMNS as TRACK_COLUMNS
 from retracker.media.track_files import UNREADABLE
 
 COLUMNS = ("t", "x", "y")
@@ -47,6 +48,8 @@ def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[
             for number, cells in enumerate(csv.reader(file), start=1):
                 empty = not any(cell.strip() for cell in cells)
                 heading = not rows and tuple(cell.strip().lower() for cell in cells) == columns
+                if not rows and tuple(cells) == TRACK_COLUMNS:
+                    raise ValueError(f"{path}: holds tracks; the queries of that run are in its .npz")
                 if not (empty or heading):
                     rows.append(_row(cells, columns, f"{path}, line {number}"))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -58,7 +61,7 @@ def read_queries(path: str | Path, columns: tuple[str, ...] = COLUMNS) -> Float[
 
 def _queries_of_npz(path: Path, columns: tuple[str, ...]) -> Float[Tensor, "N columns"]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with archive_read(), np.load(path, allow_pickle=False) as stored:
             table = np.asarray(stored["queries"], dtype=np.float64)
     except UNREADABLE as error:
         raise ValueError(f"{path}: holds no array of queries ({','.join(columns)})") from error
@@ -68,6 +71,16 @@ def _queries_of_npz(path: Path, columns: tuple[str, ...]) -> Float[Tensor, "N co
     if not np.isfinite(table).all():
         raise ValueError(f"{path}: query {int(np.argwhere(~np.isfinite(table))[0, 0])} is not finite")
     return torch.from_numpy(table)
+
+
+def read_film_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of the video that the tracks of a .npz are of; None if it does not say."""
+    try:
+        with archive_read(), np.load(path, allow_pickle=False) as stored:
+            height, width = stored["size"].tolist()
+            return int(height), int(width)
+    except UNREADABLE:
+        return None
 
 
 def write_matches_npz(

@@ -15,6 +15,7 @@ from retracker.commands.shell import (
     OneLineParser,
     add_common_arguments,
     check_folder,
+    check_image_size,
     check_positive,
     compile_model,
     complain,
@@ -52,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
     formats = parse_formats(arguments.save, tuple(FORMATS))
     check_formats(formats)
     check_folder("--out", arguments.out)
-    for name in ("max_frames", "image_size", "max_size", "points_per_chunk", "stride"):
+    for name in ("max_frames", "max_size", "points_per_chunk", "stride"):
         check_positive(f"--{name.replace('_', '-')}", getattr(arguments, name))
+    check_image_size(arguments.image_size)
     check_probability("--visible-threshold", arguments.visible_threshold)
     videos = _named([video for given in arguments.video for video in _videos_of(given)])
     model = load_model(arguments.ckpt, arguments.device)

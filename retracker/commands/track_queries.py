@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retracker.commands.shell import OneLineParser
-from retracker.commands.tables import parse_points, read_queries
+from retracker.commands.tables import parse_points, read_film_size, read_queries
+from retracker.inference.frames import shown
 from retracker.inference.queries import Dense, Grid, Layout, Mask
 from retracker.media.image import read_image
 from retracker.media.sources import FrameSource, Window
@@ -51,9 +52,19 @@ def chosen_queries(arguments: argparse.Namespace, source: FrameSource) -> Float[
         queries = _layout(arguments, source.window).queries(source.size())
     elif arguments.queries is not None:
         queries = read_queries(arguments.queries)
+        _check_belongs(arguments.queries, source)
     else:
         queries = parse_points(arguments.points)
     return _in_window(queries, source.window)
+
+
+def _check_belongs(path: Path, source: FrameSource) -> None:
+    """Raise ValueError if queries are those of tracks through a film of another size."""
+    own = read_film_size(path) if path.suffix.lower() == ".npz" else None
+    if own not in (None, source.size()):
+        raise ValueError(
+            f"{path}: belongs to a video of {shown(own)}, but {source.where} has {shown(source.size())}"
+        )
 
 
 def _layout(arguments: argparse.Namespace, window: Window) -> Layout:

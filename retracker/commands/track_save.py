@@ -17,6 +17,7 @@ from retracker.media.track_files import write_tracks_csv, write_tracks_deeplabcu
 from retracker.media.video import UNKNOWN_FPS, VideoWriter
 from retracker.types import TrackResult
 from retracker.visualize.canvas import rainbow
+from retracker.visualize.style import TrackStyle, readable_zoom
 from retracker.visualize.tracks import TrackPainter
 
 EVEN = 2e-3  # s: containers round times to thousandths
@@ -73,9 +74,10 @@ def _deeplabcut(path: Path, tracked: Tracked) -> None:
 
 
 def _mp4(path: Path, tracked: Tracked) -> None:
-    """The tracks drawn onto the video."""
+    """The tracks drawn onto the video, which is enlarged if it is too small to be seen under marks."""
     result = tracked.shrunk()
-    painter = TrackPainter(result.tracks, result.visible, result.first_frame)
+    zoom = readable_zoom(result.size[0]) if tracked.max_size is None else 1
+    painter = TrackPainter(result.tracks, result.visible, result.first_frame, TrackStyle(zoom=zoom))
     times = None if is_even(result) else result.times
     fps = result.fps or float(UNKNOWN_FPS)
     with VideoWriter(path, fps) as writer, progress_bar("drawing", len(result.tracks), "frames") as progress:

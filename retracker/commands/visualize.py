@@ -20,7 +20,7 @@ from retracker.types import TrackResult
 from retracker.visualize.animation import write_animation
 from retracker.visualize.colouring import SHADES
 from retracker.visualize.side_by_side import contact_sheet
-from retracker.visualize.style import HIDDEN, TrackStyle
+from retracker.visualize.style import HIDDEN, TrackStyle, readable_zoom
 
 PROGRAM = "retracker visualize"
 SHEET_FRAMES = 6
@@ -35,13 +35,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Draw as the arguments say. Raises ValueError for a user's mistake."""
-    style, titles = _style(arguments), _titles(arguments)
+    titles = _titles(arguments)
     out = arguments.out or Path(f"{arguments.video.stem}_visualized.mp4")
     _check_out(out, arguments)
     sets = read_sets(arguments.tracks, arguments.truth)
     source = as_source(arguments.video, sets.window)
     check_belongs(sets, [*arguments.tracks, *filter(None, [arguments.truth])], source)
     span = _span(arguments, sets.window, sets.num_frames)
+    style = _style(arguments, readable_zoom(source.size()[0]))
     picture = overlay(sets, style, titles, source, lines=arguments.lines)
     fps = _rate(sets.results[0], source)
     if out.suffix.lower() == ".mp4":
@@ -80,7 +81,7 @@ def _parser() -> OneLineParser:
         "--lines", action="store_true", help="lines from the frame of birth to each other one"
     )
     parser.add_argument("--dim", "--dimming", type=float, default=0.25, help="fade the video, 0..1")
-    parser.add_argument("--zoom", type=int, default=1, help="enlarge the picture by a whole factor")
+    parser.add_argument("--zoom", type=int, help="a whole factor (default: enough to see small films)")
     parser.add_argument("--size", type=float, default=1.0, help="of marks and trails, as a factor")
     parser.add_argument("--no-legend", action="store_true", help="do not say what colours mean")
     parser.add_argument("--titles", metavar="A,B", help="of the panels (default: names of the files)")
@@ -92,14 +93,14 @@ def _parser() -> OneLineParser:
     return parser
 
 
-def _style(arguments: argparse.Namespace) -> TrackStyle:
+def _style(arguments: argparse.Namespace, zoom: int) -> TrackStyle:
     if arguments.trail != "all" and not arguments.trail.isdecimal():
         raise ValueError(f"--trail: expected a number of frames or all, got {arguments.trail!r}")
     try:
         return TrackStyle(
             trail=None if arguments.trail == "all" else int(arguments.trail),
             dimming=arguments.dim,
-            zoom=arguments.zoom,
+            zoom=zoom if arguments.zoom is None else arguments.zoom,
             size=arguments.size,
             hidden=arguments.hidden,
             colour=arguments.colour,

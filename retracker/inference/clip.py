@@ -116,9 +116,8 @@ class _Clip:
                 return
             now = (frame.shape[-2], frame.shape[-1])
             if now != self.size:
-                raise ValueError(
-                    f"frame {t}: expected {shown(self.size)} like the first frame, got {shown(now)}"
-                )
+                like = f"expected {shown(self.size)} like the first frame"
+                raise ValueError(f"{self.source.name(t)}: {like}, got {shown(now)}")
             if t == len(self.times):  # in the first pass, unless that was stopped sooner than this one
                 self.times.append(time)
             yield self._views(frame)

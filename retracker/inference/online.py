@@ -124,7 +124,10 @@ class OnlineTracker:
         if self._size not in (None, size):
             raise ValueError(f"expected a frame of {shown(self._size)} like the first, got {shown(size)}")
         for key, xy in self._born.items():
-            check_inside(xy[None], size, first_index=key)
+            try:
+                check_inside(xy[None], size, first_index=key)
+            except ValueError as error:
+                raise ValueError(f"{error}; remove_queries([{key}]) drops it") from None
         self._size = size
         if not self._born and not len(self._slots):
             return nobody()  # nobody is followed: there is nothing to look for

@@ -78,7 +78,9 @@ def verify(
     a, b = (points.detach().cpu().double().numpy() for points in (points_a, points_b))
     fewest = SAMPLE_SIZE[kind] + 1
     if len(a) < fewest:
-        raise NoGeometryError(f"{len(a)} matches, expected at least {fewest} for a {kind} geometry")
+        raise NoGeometryError(
+            f"{len(a)} matches, expected at least {fewest}: any {SAMPLE_SIZE[kind]} agree on one"
+        )
     solve = {"homography": _homography, "fundamental": _fundamental}.get(kind)
     rotation = translation = None
     if solve is not None:

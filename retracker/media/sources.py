@@ -71,6 +71,10 @@ class FrameSource(ABC):
     def read(self, indices: Sequence[int]) -> UInt8[Tensor, "T 3 H W"]:
         """Some of the frames, counted in the window."""
 
+    def name(self, index: int) -> str:
+        """What to call a frame, counted in the window, in a message."""
+        return f"{self.where}, frame {self.window.number(index)}"
+
     def size(self) -> tuple[int, int]:
         """Height and width of the first frame. Raises ValueError if there is none."""
         return _size(next(iter(self), None), self)
@@ -131,6 +135,9 @@ class FrameFolder(FrameSource):
         if not found:
             raise ValueError(f"{folder}: holds no picture and no video")
         self._files = found[window.start : window.end : window.stride]
+
+    def name(self, index: int) -> str:
+        return str(self._files[index])
 
     def timed(self) -> Iterator[TimedFrame]:
         return ((None, read_image(path)) for path in self._files)

@@ -14,10 +14,9 @@ from retracker.visualize.layer import Layer
 from retracker.visualize.legend import with_legend
 from retracker.visualize.palette import Colour
 from retracker.visualize.strokes import Strokes
-from retracker.visualize.style import TrackStyle
+from retracker.visualize.style import TrackStyle, readable_zoom
 from retracker.visualize.tracks import TrackPainter
 
-READABLE_PX = 256  # a side-by-side picture is enlarged until it is at least this high
 GAP_PX = 6  # between panels
 GAP_COLOUR: Colour = (24, 24, 28)
 ERROR_COLOUR: Colour = (255, 56, 56)
@@ -67,7 +66,7 @@ def draw_side_by_side(
 
     Both tracks are in raster px of the video. ``first_frame``: in which frame each point is born.
     """
-    style = TrackStyle(trail=trail, zoom=max(1, ceil(READABLE_PX / video.shape[-2])))
+    style = TrackStyle(trail=trail, zoom=readable_zoom(video.shape[-2]))
     picture = SideBySide(
         panels={"prediction": TrackPainter(tracks, visible, first_frame, style)},
         truth=TrackPainter(true_tracks, true_visible, first_frame, style),

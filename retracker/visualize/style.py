@@ -1,6 +1,7 @@
 """How tracks are drawn."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from retracker.visualize.colouring import SHADES
 
@@ -9,6 +10,14 @@ HIDDEN = (
     "dot",
     "skip",
 )  # what a hidden point gets: a hollow mark, that of a visible one, neither mark nor trail
+
+
+READABLE_PX = 256  # a film is enlarged until it is at least this high
+
+
+def readable_zoom(height: int) -> int:
+    """The whole factor by which frames of that height are enlarged so that marks do not cover them."""
+    return max(1, ceil(READABLE_PX / height))
 
 
 @dataclass(frozen=True, kw_only=True)

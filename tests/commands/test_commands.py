@@ -83,7 +83,7 @@ def test_track_writes_arrays_a_table_and_a_film(folder, capsys):
     assert len(rows) == 45 and list(rows[0]) == list(COLUMNS)
     assert np.float32(rows[-1]["x"]) == arrays["tracks"][4, 8, 0]
     info = probe(f"{stem}.mp4")
-    assert (info.num_frames, info.fps, info.height, info.width) == (5, 8.0, 64, 64)
+    assert (info.num_frames, info.fps, info.height, info.width) == (5, 8.0, 256, 256)  # to be seen
     told = capsys.readouterr().out
     assert all(f"{stem}.{name}" in told for name in ("npz", "csv", "mp4"))
 

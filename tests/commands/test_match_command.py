@@ -63,6 +63,17 @@ def test_given_points_are_matched_from_the_line_or_a_file(folder):
 
 
 @pytest.mark.usefixtures("folder")
+def test_where_given_points_were_found_is_told(capsys):
+    assert run("a.png", "a.png", "--points", "10.5,20;30,40.25", "--save", "npz") == 0
+    told = capsys.readouterr().out.splitlines()
+    found = np.load("out/a_a_matches.npz")
+    for row, (x, y) in zip(found["index"], found["points_b"], strict=True):
+        assert told[1 + row].startswith(f"({('10.5, 20', '30, 40.25')[row]}): ({x:.2f}, {y:.2f}), confidence")
+    assert run("grey.png", "a.png", "--points", "5,6", "--save", "npz") == 0
+    assert "(5, 6): not found" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("folder")
 def test_matches_may_be_asked_to_be_more_probable(capsys):
     assert run("a.png", "a.png", "--grid", "3", "--match-threshold", "1", "--save", "npz") == 0
     assert "0 matches" in capsys.readouterr().out  # this net's own threshold: all 9
@@ -203,6 +214,10 @@ def test_names_of_a_list_may_hold_blanks_and_results_have_names_of_their_own(tmp
             ["a.png", "b.png", "--warp", "--warp-grid", "-1"],
             "--warp-grid: expected a positive number, got -1",
         ),
+        (["a.png", "b.png", "--warp-grid", "4"], "--warp-grid: of --warp, which is not given"),
+        (["a.png", "b.png", "--threshold", "2"], "--threshold: of --geometry, which is not given"),
+        (["a.png", "b.png", "--solver", "ransac"], "--solver: of --geometry, which is not given"),
+        (["a.png", "b.png", "--image-size", "31"], "--image-size: expected 32 px or more, got 31"),
         (["a.png", "b.png", "--solver", "lmeds"], "argument --solver: invalid choice: 'lmeds'"),
         (["a.png", "b.png", "--geometry", "affine"], "argument --geometry: invalid choice: 'affine'"),
         (["a.png", "b.png", "--geometry", "essential"], "expected --camera-a fx,fy,cx,cy"),

@@ -22,6 +22,7 @@ from retracker.data.datasets.synthetic import Synthetic
 from retracker.media.image import write_image
 from retracker.media.track_files import read_tracks
 from retracker.media.video import VideoWriter, iterate_timed, probe, read_video, write_video
+from retracker.visualize.style import TrackStyle
 from retracker.visualize.tracks import TrackPainter
 
 NUM_FRAMES = 8
@@ -87,7 +88,8 @@ def test_npz_and_csv_give_the_overlay_that_was_written(folder, tmp_path):
     films = []
     for ending in ("npz", "csv"):
         found = read_tracks(tmp_path / f"clip_tracks.{ending}")
-        painter = TrackPainter(found.tracks, found.visible, found.first_frame)
+        style = TrackStyle(zoom=4)  # frames of 64 px are shown at 256
+        painter = TrackPainter(found.tracks, found.visible, found.first_frame, style)
         write_video(
             tmp_path / "again.mp4", torch.stack([painter.draw(f, t) for t, f in enumerate(frames)]), 8
         )
@@ -121,6 +123,26 @@ def test_chunks_give_the_same_files(folder, tmp_path):
     assert run(folder, tmp_path / "b", *clip, "--backward", "--points-per-chunk", "5") == 0
     one, other = ((tmp_path / name / "clip_tracks.csv").read_bytes() for name in "ab")
     assert one == other and one.count(b"\n") == 1 + 16 * NUM_FRAMES
+
+
+def test_memory_that_is_at_an_end_is_one_line(folder, tmp_path, capsys, monkeypatch):
+    def too_much(*_, **__):
+        raise RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: 119999957472 bytes\nat"
+        )
+
+    monkeypatch.setattr("retracker.commands.track.track", too_much)
+    assert run(folder, tmp_path, folder / "clip.mp4", "--grid", "2") == 1
+    told = capsys.readouterr().err
+    assert "retracker track: out of memory (" in told and told.count("\n") == 1
+
+
+def test_a_frame_of_another_size_is_named_by_its_file(folder, tmp_path, capsys):
+    (tmp_path / "film").mkdir()
+    for name, width in (("f1", 64), ("f2", 64), ("f10", 48)):
+        write_image(tmp_path / "film" / f"{name}.png", torch.zeros(3, 64, width, dtype=torch.uint8))
+    assert run(folder, tmp_path, tmp_path / "film", "--grid", "2") == 2
+    assert "f10.png: expected 64 x 64 px like the first frame, got 48 x 64 px" in capsys.readouterr().err
 
 
 def test_half_precision_differs_a_little(folder, tmp_path):
@@ -196,6 +218,12 @@ def test_reruns_file_is_one(folder, tmp_path):
         (["--mask", "frames/0.png", "--spacing", "99"], "the mask holds none of the points"),
         (["--dense", "0"], "expected a spacing of at least 1 px, got 0"),
         (["--queries", "net.npz"], "net.npz: holds no array of queries"),
+        (["--queries", "tracks.csv"], "tracks.csv: holds tracks; the queries of that run are in its .npz"),
+        (
+            ["--queries", "other.npz"],
+            "other.npz: belongs to a video of 48 x 32 px, but clip.mp4 has 64 x 64 px",
+        ),
+        (["--image-size", "5"], "--image-size: expected 32 px or more, got 5"),
         (["--points-per-chunk", "0"], "--points-per-chunk: expected a positive number"),
         (["--visible-threshold", "45"], "--visible-threshold: expected a number from 0 to 1, got 45"),
     ],
@@ -203,6 +231,8 @@ def test_reruns_file_is_one(folder, tmp_path):
 def test_a_mistake_is_one_line(folder, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     (folder / "net.npz").write_text("nothing")
+    (folder / "tracks.csv").write_text("frame,id,x,y,visible,confidence,time\n0,0,3,3,1,1,0.0\n")
+    np.savez(folder / "other.npz", queries=np.ones((1, 3)), size=np.array([32, 48]))
     mask = torch.zeros(3, 64, 64, dtype=torch.uint8)
     mask[:, :2, :2] = 255
     write_image(folder / "frames" / "0.png", mask)

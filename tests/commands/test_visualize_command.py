@@ -126,17 +126,37 @@ def test_the_film_has_a_name_of_its_own_and_can_be_a_part(folder, capsys):
 @pytest.mark.usefixtures("folder")
 def test_a_picture_without_a_frame_is_a_sheet_of_some():
     assert run("clip.mp4", "good.npz", "--out", "sheet.jpg") == 0
-    assert run("clip.mp4", "good.npz", "--sheet", "2", "--out", "two.png") == 0
+    assert run("clip.mp4", "good.npz", "--sheet", "2", "--zoom", "1", "--out", "two.png") == 0
     assert read_image("two.png").shape == (3, HEIGHT, 2 * WIDTH + 6)
     assert read_image("sheet.jpg").shape[1] > 2 * HEIGHT
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_small_film_is_enlarged_to_be_seen():
+    assert run("clip.mp4", "good.npz", "--out", "film.mp4") == 0
+    assert probe("film.mp4").height == 288  # 48 px: the first multiple that is not below 256
+
+
+@pytest.mark.usefixtures("folder")
 def test_several_trackers_stand_beside_each_other_and_the_truth():
-    films = ("good.npz", "worse.csv")
+    films = ("good.npz", "worse.csv", "--zoom", "1")
     assert run("clip.mp4", *films, "--frame", "5", "--out", "two.png") == 0
     assert run("clip.mp4", *films, "--truth", "good.csv", "--frame", "5", "--out", "three.png") == 0
-    assert run("clip.mp4", "worse.csv", "--truth", "good.npz", "--titles", "mine", "--out", "film.mp4") == 0
+    assert (
+        run(
+            "clip.mp4",
+            "worse.csv",
+            "--truth",
+            "good.npz",
+            "--titles",
+            "mine",
+            "--zoom",
+            "1",
+            "--out",
+            "film.mp4",
+        )
+        == 0
+    )
     assert read_image("two.png").shape == (3, HEIGHT, 2 * WIDTH + 6)
     assert read_image("three.png").shape == (3, 2 * HEIGHT + 6, 2 * WIDTH + 6)
     assert probe("film.mp4").width == 2 * WIDTH + 6
@@ -144,7 +164,7 @@ def test_several_trackers_stand_beside_each_other_and_the_truth():
 
 @pytest.mark.usefixtures("folder")
 def test_a_gif_moves():
-    assert run("clip.mp4", "good.npz", "--out", "film.gif") == 0
+    assert run("clip.mp4", "good.npz", "--zoom", "1", "--out", "film.gif") == 0
     with Image.open("film.gif") as film:
         assert film.n_frames == FRAMES and film.size == (WIDTH, HEIGHT)
 

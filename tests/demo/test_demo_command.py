@@ -45,7 +45,7 @@ def packages():
         (["--port", "70000"], "--port: expected a number from 0 to 65535, got 70000"),
         (["--port", "web"], "argument --port: invalid int value: 'web'"),
         (["--max-upload-mb", "0"], "--max-upload-mb: expected a positive number, got 0"),
-        (["--image-size", "-1"], "--image-size: expected a positive number, got -1"),
+        (["--image-size", "-1"], "--image-size: expected 32 px or more, got -1"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid --port 7860: cannot listen there"),
         (["missing.mp4"], "missing.mp4"),
         (["--port", "0", "--ckpt", "missing.ckpt"], "missing.ckpt"),

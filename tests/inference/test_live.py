@@ -189,6 +189,12 @@ def test_a_file_is_tracked_live(tracker, sample, tmp_path):
     assert sum(answer.dropped for answer in answers) == report.dropped  # the last one is always tracked
 
 
+def test_the_example_says_in_a_line_that_there_is_no_camera(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["camera.py", str(tmp_path / "nowhere.mp4")])
+    with pytest.raises(SystemExit, match=r"camera.py: .*nowhere\.mp4"):
+        runpy.run_path(str(EXAMPLE))
+
+
 def test_the_example_runs_on_a_file(sample, tmp_path, monkeypatch, capsys):
     write_video(tmp_path / "clip.mp4", sample.video.repeat(4, 1, 1, 1), fps=25)
     monkeypatch.setattr(sys, "argv", ["camera.py", str(tmp_path / "clip.mp4")])
