@@ -52,7 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     elif out.suffix.lower() == ".gif" and arguments.frame is None:
         _write_gif(out, _drawn(picture, source, span), span[1] - span[0], fps)
     else:
-        _write_picture(out, picture, source, arguments.sheet or SHEET_FRAMES, span)
+        times = _shown(span, arguments.sheet or SHEET_FRAMES, without_first=arguments.lines)
+        _write_picture(out, picture, source, times)
     say(f"wrote {out}")
 
 
@@ -199,11 +200,16 @@ def _write_gif(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], count:
     write_animation(out, frames, fps)
 
 
-def _write_picture(
-    out: Path, picture: Overlay, source: FrameSource, most: int, span: tuple[int, int]
-) -> None:
+def _shown(span: tuple[int, int], most: int, *, without_first: bool) -> list[int]:
+    """Frames spread evenly over the span; ``without_first``: lines from a frame to itself say nothing."""
+    num = span[1] - span[0]
+    skipped = int(without_first and num > 1)
+    times = torch.linspace(span[0], span[1] - 1, min(most, num - skipped) + skipped).round().long()
+    return times[skipped:].tolist()
+
+
+def _write_picture(out: Path, picture: Overlay, source: FrameSource, times: list[int]) -> None:
     """One frame, or some on a contact sheet."""
-    times = torch.linspace(span[0], span[1] - 1, min(most, span[1] - span[0])).round().long().tolist()
     tiles = [picture.draw(frame, t) for frame, t in zip(source.read(times), times, strict=True)]
     titles = [f"frame {source.window.number(t)}" for t in times]
     write_image(out, tiles[0] if len(tiles) == 1 else contact_sheet(tiles, titles))

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from retracker.visualize.palette import INK, PAPER, Colour
+from retracker.visualize.palette import INK, PAPER, Colour, lightened
 
 
 def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -28,11 +28,16 @@ def mark_size(height: int, width: int) -> float:
 
 
 def rainbow(xy: Float[np.ndarray, "n 2"], height: int, width: int) -> list[Colour]:
-    """One colour per point, so that neighbours look alike and far points differ: hue follows the position."""
+    """One colour per point, so that neighbours look alike and far points differ: hue follows the position.
+
+    All are light enough for dark rims.
+    """
     along = 0.8 * xy[:, 1] / height + 0.2 * xy[:, 0] / width
     hue = 170 * np.clip(along, 0, 1)  # OpenCV's hues end at 180; stop before red returns
     tint = np.stack([hue, np.full_like(hue, 190), np.full_like(hue, 255)], axis=-1)
-    colours = cv2.cvtColor(tint[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0] if len(xy) else []
+    if not len(xy):
+        return []
+    colours = lightened(cv2.cvtColor(tint[None].astype(np.uint8), cv2.COLOR_HSV2RGB)[0].astype(float))
     return [tuple(int(c) for c in colour) for colour in colours]
 
 

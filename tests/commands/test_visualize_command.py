@@ -132,6 +132,13 @@ def test_a_picture_without_a_frame_is_a_sheet_of_some():
 
 
 @pytest.mark.usefixtures("folder")
+def test_a_sheet_of_lines_leaves_out_the_frame_that_they_come_from():
+    assert run("clip.mp4", "good.npz", "--lines", "--sheet", "1", "--out", "last.png") == 0
+    assert run("clip.mp4", "good.npz", "--lines", "--frame", str(FRAMES - 1), "--out", "same.png") == 0
+    assert torch.equal(read_image("last.png"), read_image("same.png"))
+
+
+@pytest.mark.usefixtures("folder")
 def test_a_small_film_is_enlarged_to_be_seen():
     assert run("clip.mp4", "good.npz", "--out", "film.mp4") == 0
     assert probe("film.mp4").height == 288  # 48 px: the first multiple that is not below 256

@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from retracker.types import Grid
+from retracker.visualize.canvas import rainbow
 from retracker.visualize.heat_map import draw_heat_map
 from retracker.visualize.matches import confidence_colours, draw_matches
+from retracker.visualize.palette import INK, rim_colours
 from retracker.visualize.side_by_side import draw_side_by_side
 from retracker.visualize.style import TrackStyle
 from retracker.visualize.tracks import TrackPainter, draw_tracks
@@ -131,3 +133,10 @@ def test_matches_join_both_images_and_count_all():
 def test_sure_matches_are_green_and_unsure_ones_red():
     low, middle, high = confidence_colours(np.array([0.0, 0.5, 1.0]))
     assert low[0] > low[1] and high[1] > high[0] and abs(middle[0] - middle[1]) < 20
+
+
+def test_every_points_own_colour_gets_a_dark_rim_lest_a_dot_look_like_a_ring():
+    places = np.stack(np.meshgrid(np.arange(0.5, 64, 4), np.arange(0.5, 48, 2)), axis=-1).reshape(-1, 2)
+    colours = np.array(rainbow(places, 48, 64), float)
+    assert (rim_colours(colours) == INK).all()
+    assert len(np.unique(colours, axis=0)) > 100  # still told apart
