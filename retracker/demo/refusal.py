@@ -29,5 +29,5 @@ def calling(path: Path, name: str) -> Iterator[None]:
 def sentence(error: BaseException, path: Path, name: str) -> str:
     """An error's message with the file's own name in place of its path."""
     text = " ".join(str(error).split()).replace(str(path), name)
-    told = isinstance(error, ValueError) and str(path.parent) not in text
+    told = isinstance(error, ValueError | FileNotFoundError) and str(path.parent) not in text
     return text if told else f"{name}: cannot be used ({type(error).__name__})"
