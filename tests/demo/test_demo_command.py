@@ -47,7 +47,7 @@ def packages():
         (["--max-upload-mb", "0"], "--max-upload-mb: expected a positive number, got 0"),
         (["--image-size", "-1"], "--image-size: expected 32 px or more, got -1"),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid --port 7860: cannot listen there"),
-        (["missing.mp4"], 
+        (["missing.mp4"], "missing.mp4: no such file"),
         (["--port", "0", "--ckpt", "missing.ckpt"], "missing.ckpt"),
     ],
 )
