@@ -193,7 +193,9 @@ def give_weights(net: nn.Module, cfg: DictConfig) -> None:
     if cfg.ckpt is not None:
         read = load_booster if isinstance(net, FeatureBooster) else load
         fill(net, read(str(cfg.ckpt)).state_dict(), str(cfg.ckpt))
-        log.info("weights: %s (its thresholds are not taken over: tools/fit_thresholds.py)", cfg.ckpt)
+        log.info("weights: %s", cfg.ckpt)
+        if isinstance(net, ReTracker):
+            log.info("thresholds and most_enlarged are the configuration's: see tools/fit_thresholds.py")
     elif cfg.pretrained == "none":
         return
     elif isinstance(net, FeatureBooster):

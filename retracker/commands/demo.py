@@ -79,7 +79,7 @@ def _parser() -> OneLineParser:
         "--image-size",
         type=int,
         metavar="N",
-        help="work on about N x N px (default: the model's)",
+        help="work on about N x N px (default: the model's, less for small films)",
     )
     parser.add_argument("--no-browser", action="store_true", help="open no browser")
     return parser

@@ -17,10 +17,12 @@ from retracker.commands.shell import (
     check_positive,
     exit_code,
     load_model,
+    memory_told,
     parse_formats,
     say,
 )
 from retracker.commands.tables import POSITION, parse_points, read_queries
+from retracker.configuration import RunFailed
 from retracker.host import MISTAKE
 from retracker.inference.checks import check_probability
 from retracker.inference.pair import DEFAULT_GRID, PairMatcher
@@ -65,8 +67,9 @@ def _match_list(
     num_broken = 0
     for line, stem in zip(lines, stems(lines), strict=True):
         try:
-            task.run(matcher, line.paths(), arguments.out / stem)
-        except (ValueError, OSError) as error:
+            with memory_told():
+                task.run(matcher, line.paths(), arguments.out / stem)
+        except (ValueError, OSError, RunFailed) as error:
             reason = " ".join(str(error).split())
             sys.stderr.write(f"{PROGRAM}: {arguments.pairs}, line {line.number}: {reason}\n")
             num_broken += 1

@@ -80,11 +80,12 @@ class PairTask:
 
     def _tell_points(self, found: Matches) -> None:
         """Where each of a few points is, if they were asked for one by one."""
-        if self.points is None or len(self.points) > MOST_TOLD or self.mutual:
+        if self.points is None or len(self.points) > MOST_TOLD:
             return
+        absent = "not found" if self.num is None else "not found, or not in the sample"
         where = {index: row for row, index in enumerate(found.index.tolist())}
         for index, (x, y) in enumerate(self.points.tolist()):
-            answer = "not found"
+            answer = absent
             if index in where:
                 (to_x, to_y), sure = found.points_b[where[index]].tolist(), found.confidence[where[index]]
                 answer = f"({to_x:.2f}, {to_y:.2f}), confidence {sure:.2f}"

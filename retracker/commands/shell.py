@@ -49,21 +49,29 @@ class OneLineParser(argparse.ArgumentParser):
 def exit_code(program: str, action: Callable[[], int | None]) -> int:
     """Run a command, which may return an exit code; a mistake of its user becomes one line and code 2."""
     try:
-        return action() or 0
+        with memory_told():
+            return action() or 0
     except (ValueError, OSError) as error:
         complain(program, error)
         return MISTAKE
     except RunFailed as error:
         complain(program, error)
         return FAILURE
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        complain(program, RunFailed(f"out of memory ({error}); lower sizes, or points at a time"))
-        return FAILURE
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted; nothing half-written is left\n")
         return INTERRUPTED
+
+
+@contextmanager
+def memory_told(where: str = "") -> Iterator[None]:
+    """Say of what raises because memory is at an end, as a RunFailed, that it is; all else stays."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        what = f" ({error})" if str(error) else ""
+        raise RunFailed(f"{where}out of memory{what}; lower sizes, or points at a time") from error
 
 
 def complain(program: str, error: Exception) -> None:
@@ -85,7 +93,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, formats: tuple[str, ..
         "--image-size",
         type=int,
         metavar="N",
-        help="work on about N x N px (default: the model's; small films: tracked at less)",
+        help="work on about N x N px (default: the model's; track: less for small films)",
     )
 
 

@@ -22,16 +22,19 @@ from retracker.commands.shell import (
     exit_code,
     interruptible,
     load_model,
+    memory_told,
     parse_formats,
     progress_bar,
     say,
 )
-from retracker.commands.track_live import LiveSource, is_live, live_name, live_source, without_password
+from retracker.commands.track_live import LiveSource, is_live, live_name, live_source
 from retracker.commands.track_queries import add_query_arguments, chosen_queries
 from retracker.commands.track_save import FORMATS, Tracked, check_formats, save
+from retracker.configuration import RunFailed
 from retracker.host import MISTAKE
 from retracker.inference.checks import check_probability
 from retracker.inference.clip import track
+from retracker.media.camera import shown
 from retracker.media.sources import FrameSource, Window, as_source, pictures_in, videos_in
 from retracker.types import TrackResult
 
@@ -65,8 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
     with interruptible() as stop:
         for video, name in videos:
             try:
-                _track_one(arguments, formats, model, (video, name), stop)
-            except (ValueError, OSError) as error:
+                with memory_told(f"{video}: "):
+                    _track_one(arguments, formats, model, (video, name), stop)
+            except (ValueError, OSError, RunFailed) as error:
                 if len(videos) == 1:
                     raise
                 complain(PROGRAM, error)
@@ -141,7 +145,7 @@ def _track_one(
     stem = arguments.out / f"{name}_tracks"
     with ExitStack() as opened:
         if is_live(video):
-            video = without_password(video)
+            video = shown(video)
             source = opened.enter_context(live_source(clip[0], _window(arguments)))
         else:
             source = as_source(video, _window(arguments))

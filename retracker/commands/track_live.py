@@ -12,7 +12,7 @@ from statistics import median
 from torch import Tensor
 
 from retracker.inference.live import Latest
-from retracker.media.camera import Camera, open_camera
+from retracker.media.camera import Camera, open_camera, shown
 from retracker.media.sources import FrameSource, FrameStream, VideoFile, Window
 from retracker.media.video import UNKNOWN_FPS, VideoWriter
 
@@ -31,11 +31,6 @@ def live_name(source: str) -> str:
     return re.sub(r"\W+", "_", source.split("://", 1)[1].split("@")[-1].split("?")[0]).strip("_") or "stream"
 
 
-def without_password(source: str) -> str:
-    """A URL as it may be shown."""
-    return re.sub(r"//[^/@]*@", "//", source)
-
-
 @contextmanager
 def live_source(source: str, window: Window) -> Iterator["LiveSource"]:
     """Always the latest frame; those asked for are recorded, in a folder that vanishes in the end.
@@ -47,7 +42,7 @@ def live_source(source: str, window: Window) -> Iterator["LiveSource"]:
         thread = threading.Thread(target=_read, args=(camera, latest), daemon=True)
         thread.start()
         try:
-            yield LiveSource(source, window, latest, camera.fps, Path(folder) / "recording.mp4")
+            yield LiveSource(shown(source), window, latest, camera.fps, Path(folder) / "recording.mp4")
         finally:
             latest.refuse()
             thread.join(PATIENCE_S)

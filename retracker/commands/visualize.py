@@ -21,6 +21,7 @@ from retracker.visualize.animation import write_animation
 from retracker.visualize.colouring import SHADES
 from retracker.visualize.side_by_side import contact_sheet
 from retracker.visualize.style import HIDDEN, TrackStyle, readable_zoom
+from retracker.visualize.track_lines import MatchLines
 
 PROGRAM = "retracker visualize"
 SHEET_FRAMES = 6
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     elif out.suffix.lower() == ".gif" and arguments.frame is None:
         _write_gif(out, _drawn(picture, source, span), span[1] - span[0], fps)
     else:
-        times = _shown(span, arguments.sheet or SHEET_FRAMES, without_first=arguments.lines)
+        times = _shown(span, arguments.sheet or SHEET_FRAMES, picture)
         _write_picture(out, picture, source, times)
     say(f"wrote {out}")
 
@@ -200,12 +201,13 @@ def _write_gif(out: Path, frames: Iterator[UInt8[Tensor, "3 high wide"]], count:
     write_animation(out, frames, fps)
 
 
-def _shown(span: tuple[int, int], most: int, *, without_first: bool) -> list[int]:
-    """Frames spread evenly over the span; ``without_first``: lines from a frame to itself say nothing."""
-    num = span[1] - span[0]
-    skipped = int(without_first and num > 1)
-    times = torch.linspace(span[0], span[1] - 1, min(most, num - skipped) + skipped).round().long()
-    return times[skipped:].tolist()
+def _shown(span: tuple[int, int], most: int, picture: Overlay) -> list[int]:
+    """Frames spread evenly over the span, but none with lines from it to itself, which say nothing."""
+    times = list(range(*span))
+    if isinstance(picture, MatchLines) and len(times) > 1:
+        times = [t for t in times if t != picture.reference_t]
+    chosen = torch.linspace(0, len(times) - 1, min(most, len(times))).round().long().tolist()
+    return [times[index] for index in chosen]
 
 
 def _write_picture(out: Path, picture: Overlay, source: FrameSource, times: list[int]) -> None:

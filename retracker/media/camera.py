@@ -1,6 +1,7 @@
 """Cameras and streams, frame by frame as they come, through OpenCV."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,9 +55,11 @@ class Camera:
         if is_device(self._source):
             raise ValueError(f"{shown(self._source)}: stopped sending after {count} frames")
         if not is_file(self._source) and waited_s > LATE * self._timeout_s:
-            raise TimeoutError(f"{self._source}: no frame for {self._timeout_s:g} s, after {count} frames")
+            raise TimeoutError(
+                f"{shown(self._source)}: no frame for {self._timeout_s:g} s, after {count} frames"
+            )
         if not count:
-            raise ValueError(f"{self._source}: no frame can be read")
+            raise ValueError(f"{shown(self._source)}: no frame can be read")
 
 
 @contextmanager
@@ -93,8 +96,8 @@ def is_file(source: int | str) -> bool:
 
 
 def shown(source: int | str) -> str:
-    """A source as people name it."""
-    return f"camera {source}" if isinstance(source, int) else source
+    """A source as people name it, without the password in a URL."""
+    return f"camera {source}" if isinstance(source, int) else re.sub(r"//[^/@]*@", "//", source)
 
 
 def _capture(source: int | str, timeout_s: float | int) -> cv2.VideoCapture:

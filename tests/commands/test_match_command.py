@@ -70,7 +70,11 @@ def test_where_given_points_were_found_is_told(capsys):
     for row, (x, y) in zip(found["index"], found["points_b"], strict=True):
         assert told[1 + row].startswith(f"({('10.5, 20', '30, 40.25')[row]}): ({x:.2f}, {y:.2f}), confidence")
     assert run("grey.png", "a.png", "--points", "5,6", "--save", "npz") == 0
-    assert "(5, 6): not found" in capsys.readouterr().out
+    assert "(5, 6): not found\n" in capsys.readouterr().out
+    assert run("a.png", "a.png", "--points", "10.5,20;30,40.25", "--num", "1", "--save", "npz") == 0
+    assert capsys.readouterr().out.count(": not found, or not in the sample\n") == 1
+    assert run("a.png", "a.png", "--points", "10.5,20", "--mutual", "--save", "npz") == 0
+    assert "\n(10.5, 20): " in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("folder")

@@ -132,9 +132,13 @@ def test_memory_that_is_at_an_end_is_one_line(folder, tmp_path, capsys, monkeypa
         )
 
     monkeypatch.setattr("retracker.commands.track.track", too_much)
-    assert run(folder, tmp_path, folder / "clip.mp4", "--grid", "2") == 1
+    clip = folder / "clip.mp4"
+    assert run(folder, tmp_path, clip, "--grid", "2") == 1
     told = capsys.readouterr().err
-    assert "retracker track: out of memory (" in told and told.count("\n") == 1
+    assert f"retracker track: {clip}: out of memory (" in told and told.count("\n") == 1
+    assert run(folder, tmp_path, clip, folder / "frames", "--grid", "2") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "frames: out of memory (" in told[1]  # the first did not keep it from that
 
 
 def test_a_frame_of_another_size_is_named_by_its_file(folder, tmp_path, capsys):

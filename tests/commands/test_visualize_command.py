@@ -133,9 +133,14 @@ def test_a_picture_without_a_frame_is_a_sheet_of_some():
 
 @pytest.mark.usefixtures("folder")
 def test_a_sheet_of_lines_leaves_out_the_frame_that_they_come_from():
-    assert run("clip.mp4", "good.npz", "--lines", "--sheet", "1", "--out", "last.png") == 0
-    assert run("clip.mp4", "good.npz", "--lines", "--frame", str(FRAMES - 1), "--out", "same.png") == 0
-    assert torch.equal(read_image("last.png"), read_image("same.png"))
+    assert run("clip.mp4", "good.npz", "--lines", "--sheet", "1", "--out", "first.png") == 0
+    assert run("clip.mp4", "good.npz", "--lines", "--frame", "1", "--out", "same.png") == 0
+    assert torch.equal(read_image("first.png"), read_image("same.png"))
+    for name, options in {"later": ("--start", "3"), "whole": ()}.items():
+        assert run("clip.mp4", "good.npz", "--lines", *options, "--zoom", "1", "--out", f"{name}.png") == 0
+    later, whole = (read_image(f"{name}.png").shape for name in ("later", "whole"))
+    assert later != whole  # three frames, of which none is left out, and five of six
+    assert later[1] * later[2] >= 3 * HEIGHT * (2 * WIDTH + 6)
 
 
 @pytest.mark.usefixtures("folder")

@@ -5,8 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
+from retracker.commands.tables import read_queries
 from retracker.data import safe_pickle
 from retracker.data.npz import npz_names, read_npz_array
+from retracker.data.scene_info import IndexFiles, read_overlap_matrix
 from retracker.media.features import read_features
 from retracker.media.track_files import read_tracks
 
@@ -16,6 +18,13 @@ ARRAYS = {
     "confidence": np.ones((3, 2)),
     "keypoints": np.ones((4, 2)),
     "descriptors": np.ones((4, 8)),
+    "queries": np.ones((2, 3)),
+    "image_paths": np.array(["a.jpg", "b.jpg"]),
+    "depth_paths": np.array(["a.h5", "b.h5"]),
+    "intrinsics": np.stack([np.eye(3)] * 2),
+    "poses": np.stack([np.eye(4)] * 2),
+    "overlap_matrix": np.full((2, 2), 0.5),
+    "scale_ratio_matrix": np.ones((2, 2)),
 }
 
 
@@ -23,7 +32,10 @@ def names_and_first_array(path):
     return read_npz_array(path, npz_names(path)[0])
 
 
+INDEX = IndexFiles(folder=".", scenes=None, without=(), min_overlap=0.0, max_overlap=1.0, max_pairs=None)
 READERS = {
+    "queries": read_queries,
+    "D2-Net": partial(read_overlap_matrix, index=INDEX, max_scale_ratio=2.0),
     "tracks": read_tracks,
     "features": partial(read_features, size=(8, 8), pixel_centre=0.5),
     "arrays": names_and_first_array,

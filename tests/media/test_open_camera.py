@@ -40,6 +40,7 @@ def test_a_file_gives_its_frames_in_order_with_times_that_grow_from_0(clip):
         ("99", ValueError, "camera 99: cannot be opened"),
         ("/dev/video99", ValueError, "/dev/video99: cannot be opened"),
         ("rtsp://127.0.0.1:9/none", ValueError, "rtsp://127.0.0.1:9/none: cannot be opened"),
+        ("rtsp://me:secret@127.0.0.1:9/x", ValueError, "^rtsp://127.0.0.1:9/x: cannot be opened"),
         ("nosuch.mp4", FileNotFoundError, "nosuch.mp4: no such file"),
     ],
 )
