@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     with interruptible() as stop:
         for video, name in videos:
             try:
-                with memory_told(f"{video}: "):
+                with memory_told(f"{shown(video)}: "):
                     _track_one(arguments, formats, model, (video, name), stop)
             except (ValueError, OSError, RunFailed) as error:
                 if len(videos) == 1:

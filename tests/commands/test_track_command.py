@@ -141,6 +141,16 @@ def test_memory_that_is_at_an_end_is_one_line(folder, tmp_path, capsys, monkeypa
     assert len(told) == 2 and "frames: out of memory (" in told[1]  # the first did not keep it from that
 
 
+def test_memory_that_is_at_an_end_tells_no_password(folder, tmp_path, capsys, monkeypatch):
+    def too_much(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("retracker.commands.track._track_one", too_much)
+    assert run(folder, tmp_path, "rtsp://me:secret@127.0.0.1:9/x", "--grid", "2") == 1
+    told = capsys.readouterr().err
+    assert "rtsp://127.0.0.1:9/x: out of memory; lower sizes" in told and "secret" not in told
+
+
 def test_a_frame_of_another_size_is_named_by_its_file(folder, tmp_path, capsys):
     (tmp_path / "film").mkdir()
     for name, width in (("f1", 64), ("f2", 64), ("f10", 48)):
