@@ -51,6 +51,7 @@ THRESHOLDS = (1.0, 2.0, 4.0, 8.0, 16.0)  # px of the raster
 STILL = 1.0  # px of the clip
 SHOWN = 4  # frames of a clip that are drawn
 GAP_PX = 6
+WIDTH = 160  # characters of the tables in a file or a pipe
 
 Tracker = Callable[[Tensor, Tensor], Tracked]  # of a video and queries (N, 3) = (t, x, y)
 Truth = Callable[
@@ -84,7 +85,7 @@ def run(words: list[str]) -> None:
         name: {who: measure_pair(a, b, truth, tracker, arguments.grid) for who, tracker in trackers.items()}
         for name, (a, b, truth) in pairs_with_truth(arguments.opencv_doc).items()
     }
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for title, rows in (("clips, forth and back", cycles), ("pairs with known truth", pairs)):
         if rows:
             console.print(table_of(title, rows))
