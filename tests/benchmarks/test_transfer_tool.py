@@ -151,6 +151,8 @@ def test_the_command_writes_tables_and_pictures(tmp_path, capsys):
     assert report["pairs"]["motorcycle"]["stay"]["delta_avg"] < 30
     assert (tmp_path / "out" / "clip_from_1.png").exists()
     printed = capsys.readouterr().out
-    assert all(heading in printed for heading in ("survived %", "cycle error px", "half within px", "ReTracker"))
+    assert all(
+        heading in printed for heading in ("survived %", "cycle error px", "half within px", "ReTracker")
+    )
     assert TOOL.main([f"{clip}@6", "--frames", "4"]) == 2
     assert "ends before frame 10" in capsys.readouterr().err
