@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor, nn
 
 from retracker.inference.snapshot import plain, track_state
-from retracker.inference.steady import Doubt, doubt, steady
 from retracker.inference.subpixel import Laid, Patches, cut_patches, grey, lay
 from retracker.models.tracker import surer_than
 from retracker.types import FeaturePyramid, TensorStruct, TrackState, where
@@ -48,17 +47,15 @@ class Group:
         self.births: dict[int, tuple[float, float]] = {}  # slot -> where its point starts in the next frame
         self.state: TrackState | None = None
         self.patches: tuple[Patches, ...] = ()  # around each point where it was born, at each size
-        self._doubt: Doubt | None = None  # of the finest patches
 
     def step(
         self, features: FeaturePyramid, images: Sequence[GreyImage], visible_threshold: float | int | None
     ) -> FrameTracks:
         """Advance by one frame; returns the points of the slots that are taken, slot by slot.
 
-        With the frame's ``grey`` values, the coarsest first, positions of points that are seen are sharpened,
-        and held where grey values cannot tell (``steady.py``), and the network goes on from there.
-        ``visible_threshold`` changes what is called visible and nothing else: which points are sharpened is
-        decided by the network's own.
+        With the frame's ``grey`` values, the coarsest first, positions are sharpened, and the network goes on
+        from there. ``visible_threshold`` changes what is called visible and nothing else: which points are
+        sharpened is decided by the network's own.
         """
         device = features.matching.map.device
         xy = torch.zeros(1, len(self.ids), 2)
@@ -66,16 +63,11 @@ class Group:
         for slot, start in self.births.items():
             xy[0, slot], born[0, slot] = torch.tensor(start), True
         xy, born = xy.to(device), born.to(device)
-        before = xy[0] if self.state is None else self.state.last.xy[0].float()
         frame, self.state = self._net.step(features, self.state, xy, born)
         tracks = frame.xy[0].float()
         if images:
             self._cut(images, xy[0], born[0])
-            seen = frame.visible[0] & ~born[0]
-            sharp = self._sharpened(images, tracks, seen)
-            zoom = images[-1].zoom
-            held = steady(before * zoom, sharp * zoom, self._doubt) / zoom
-            sharp = torch.where(seen[:, None], held, sharp)
+            sharp = self._sharpened(images, tracks, frame.visible[0] & ~born[0])
             self.state = self.state.moved_to(sharp[None], (sharp != tracks).any(-1)[None])
             tracks = sharp
         visible = frame.visible[0]
@@ -95,11 +87,7 @@ class Group:
             return
         fresh = tuple(cut_patches(image.values, xy * image.zoom) for image in images)
         old = self.patches or fresh
-        self.have(tuple(where(born, new, kept) for new, kept in zip(fresh, old, strict=True)))
-
-    def have(self, patches: tuple[Patches, ...]) -> None:
-        """Have these patches from now on, the coarsest first."""
-        self.patches, self._doubt = patches, doubt(patches[-1].values) if patches else None
+        self.patches = tuple(where(born, new, kept) for new, kept in zip(fresh, old, strict=True))
 
     def _sharpened(
         self, images: Sequence[GreyImage], xy: Float[Tensor, "G 2"], seen: Bool[Tensor, " G"]
@@ -190,7 +178,7 @@ class Slots:
             group = Group(len(kept["ids"]), self.net, self._lay)
             group.ids = list(kept["ids"])
             group.state = track_state(kept["state"]).to(device)
-            group.have(tuple(Patches(**values).to(device) for values in kept["patches"]))
+            group.patches = tuple(Patches(**values).to(device) for values in kept["patches"])
             self._groups.append(group)
             self._place |= {key: (group, slot) for slot, key in enumerate(group.ids) if key is not None}
 

@@ -143,7 +143,7 @@ class Patches(TensorStruct):
 @in_full_precision
 def cut_patches(image: Float[Tensor, "1 1 H W"], points: Float[Tensor, "N 2"]) -> Patches:
     """The patches around points (px) of an image's ``grey`` values."""
-    offsets, weight = window(points.device)
+    offsets, weight = _window(points.device)
     upright = torch.eye(2, device=points.device).expand(len(points), 2, 2)
     values, slope_x, slope_y = sample_laid(with_slopes(image), points, upright, offsets)
     values = _centred(values, weight)
@@ -160,7 +160,7 @@ def cut_patches(image: Float[Tensor, "1 1 H W"], points: Float[Tensor, "N 2"]) -
 @in_full_precision
 def lay(patches: Patches, image: Float[Tensor, "1 1 H W"], start: Laid, rounds: int = ROUNDS) -> Laid:
     """Move patches over ``grey`` values, each from where it is said to lie, if it lies better then."""
-    offsets, weight = window(start.xy.device)
+    offsets, weight = _window(start.xy.device)
     xy, affine = start.xy, start.affine
     [now] = sample_laid(image, xy, affine, offsets)
     before = _likeness(_centred(now, weight), patches.values, weight)
@@ -207,7 +207,7 @@ def _inverse(matrix: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
     return adjugate.unflatten(-1, (2, 2)) / _determinant(matrix)[:, None, None]
 
 
-def window(device: torch.device) -> tuple[Float[Tensor, "P 2"], Float[Tensor, " P"]]:
+def _window(device: torch.device) -> tuple[Float[Tensor, "P 2"], Float[Tensor, " P"]]:
     """Where a patch's pixels are, as steps (x, y) px from its centre, and their weights, which sum to 1."""
     offsets = patch_offsets(RADIUS, device)
     weight = (-offsets.square().sum(-1) / (2 * SPREAD**2)).exp()
