@@ -73,6 +73,30 @@ def test_weak_surfaces_are_flat_and_walls_only_as_often_as_they_are_told_to_be(w
     assert is_flat.all() if flat == "all" else is_flat.any() and not is_flat.all()
 
 
+def test_queries_gather_on_both_sides_of_rims_as_far_as_they_are_told_to():
+    """Of queries of frame 0, against the map of what each of its pixels shows."""
+    beside, in_front = {}, []
+    for share in (0.0, 0.9):
+        near = []
+        for seed in range(6):
+            clip = draw_clip(seed, small("medium", num_points=40, first_frame_share=1.0, rim_share=share))
+            scene = clip.scene
+            x, y = pixel_centres(scene)
+            shown = front(pose(scene.surfaces, scene.camera, scene.time[:, :1]), scene.surfaces, x, y)[1][
+                0, 0
+            ]
+            column, row = clip.queries.xy[0].long().unbind(-1)
+            other = (
+                F.pad(shown[None].double(), (4, 4, 4, 4), mode="replicate")[0].unfold(0, 9, 1).unfold(1, 9, 1)
+            )
+            changes = (other != shown[..., None, None]).flatten(2).any(-1)
+            near.append(changes[row, column])
+            in_front += scene.surfaces.mover[0, shown[row, column][near[-1]]].tolist() if share else []
+        beside[share] = torch.cat(near).float().mean()
+    assert beside[0.9] > 0.7 and beside[0.9] > beside[0.0] + 0.2
+    assert 0.2 < sum(in_front) / len(in_front) < 0.8
+
+
 def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
     together = render(range(3), small("train"))
     for index in range(3):
@@ -254,6 +278,7 @@ def test_a_pair_is_a_clip_of_two_frames_far_apart():
         {"frame_stride": 0.0},
         {"locked": 70},
         {"weak_walls": -1.0},
+        {"rim_share": 2},
         {"shaded": float("nan")},
     ],
 )

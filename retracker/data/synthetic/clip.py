@@ -11,7 +11,7 @@ from retracker.data.synthetic.dice import Dice
 from retracker.data.synthetic.lighting import draw_lamp, no_lamp
 from retracker.data.synthetic.scene import ATLAS_TILES, Material, Scene, follow, front
 from retracker.data.synthetic.settings import DIFFICULTIES, GROUPS, ClipSettings, Difficulty
-from retracker.data.synthetic.surfaces import pose
+from retracker.data.synthetic.surfaces import Posed, pose
 from retracker.data.synthetic.textures import PHOTOGRAPHS, TEXTURES, draw_texture
 from retracker.types import Queries, TensorStruct
 
@@ -19,6 +19,7 @@ ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
 TILE = 1.5  # side of a texture, in frame widths
 RETURNING = 0.15  # of a strict hard clip's queries: leave the frame and come back
 STILL = 1e-6  # px per frame: what a locked camera sees of a wall moves by less, which is rounding
+RIM = 1 / 40  # of the frame's width: nearer to where another surface is in front, a point is beside a rim
 HIDDEN = 0.25  # of a strict clip's queries: hidden for a while inside the frame
 
 
@@ -40,6 +41,7 @@ class Candidates(TensorStruct):
     visible: Bool[Tensor, "T P"]
     birth: Int[Tensor, " P"]
     mover: Bool[Tensor, " P"]
+    rim: Bool[Tensor, " P"]  # beside one in the frame of its birth
     fastest: Float[Tensor, " P"]  # px per frame, while it is seen
     hidden: Int[Tensor, " P"]  # longest run of frames inside the frame but covered, after birth
     returns: Bool[Tensor, " P"]  # leaves the frame after birth and is seen again
@@ -144,10 +146,26 @@ def _candidates(scene: Scene, settings: ClipSettings, dice: Dice) -> Candidates:
         visible=seen,
         birth=births,
         mover=scene.surfaces.mover[0, index],
+        rim=_beside_rim(scene, posed, x, y, index) if settings.rim_share else torch.zeros_like(seen[0]),
         fastest=torch.cat([step, torch.zeros_like(xy[:1, :, 0])]).amax(0) / settings.frame_stride,
         hidden=_longest_run(inside & ~seen & alive),
         returns=_returns(inside, seen, alive),
     )
+
+
+def _beside_rim(
+    scene: Scene, posed: Posed, x: Float[Tensor, " P"], y: Float[Tensor, " P"], index: Int[Tensor, " P"]
+) -> Bool[Tensor, " P"]:
+    """Whether another surface than ``index`` is in front at any of eight places around pixels (x, y).
+
+    ``posed``: at P times, one per pixel.
+    """
+    angle = torch.arange(8, dtype=torch.float64) * torch.pi / 4
+    around_x, around_y = (
+        (centre[:, None] + RIM * scene.width * turn)[:, None]
+        for centre, turn in ((x, angle.cos()), (y, angle.sin()))
+    )
+    return (front(posed, scene.surfaces, around_x, around_y)[1][0, :, 0] != index[:, None]).any(-1)
 
 
 def _longest_run(mask: Bool[Tensor, "T P"]) -> Int[Tensor, " P"]:
@@ -201,6 +219,8 @@ def _quotas(
         quotas.append((found.returns, RETURNING))
     if difficulty.objects[1] and not settings.strict:
         quotas.append((found.mover, settings.object_share))
+    if settings.rim_share:
+        quotas.append((found.rim, settings.rim_share))
     return quotas
 
 

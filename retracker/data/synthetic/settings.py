@@ -6,7 +6,7 @@ from retracker.data.synthetic.textures import PHOTO_SHARE
 
 DIFFICULTIES = ("easy", "medium", "hard")
 SHARES = (
-    "first_frame_share", "last_birth", "object_share", "photo_share",
+    "first_frame_share", "last_birth", "object_share", "rim_share", "photo_share",
     "shaded", "grey", "locked", "weak", "weak_walls",
 )  # fmt: skip
 
@@ -58,6 +58,7 @@ class ClipSettings:
     first_frame_share: float = 0.5  # of the queries, born in frame 0
     last_birth: float = 0.5  # the latest other birth, as a share of the clip
     object_share: float = 0.5  # of the queries, on movers (where there are enough)
+    rim_share: float | int = 0.0  # of the queries, beside the rim of a surface, on either side (likewise)
     photometric: bool = True  # blur, brightness change and noise
     dense_flow: bool = False  # add the displacement of every pixel of frame 0
     spare_held_out: bool = False  # show no photograph that matchers are measured on (textures.HELD_OUT)
