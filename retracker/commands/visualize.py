@@ -10,6 +10,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from retracker.commands.block import check_block, write_block
 from retracker.commands.shell import OneLineParser, exit_code, progress_bar, say
 from retracker.commands.track_pictures import Overlay, check_belongs, overlay, read_sets
 from retracker.commands.track_save import is_even
@@ -39,11 +40,15 @@ def run(arguments: argparse.Namespace) -> None:
     titles = _titles(arguments)
     out = arguments.out or Path(f"{arguments.video.stem}_visualized.mp4")
     _check_out(out, arguments)
+    check_block(arguments)
     sets = read_sets(arguments.tracks, arguments.truth)
     source = as_source(arguments.video, sets.window)
     check_belongs(sets, [*arguments.tracks, *filter(None, [arguments.truth])], source)
     span = _span(arguments, sets.window, sets.num_frames)
     style = _style(arguments, readable_zoom(source.size()[0]))
+    if arguments.spacetime is not None:
+        write_block(out, sets, style, source, span, sheets=arguments.spacetime, turn=arguments.turn)
+        return say(f"wrote {out}")
     picture = overlay(sets, style, titles, source, lines=arguments.lines)
     fps = _rate(sets.results[0], source)
     if out.suffix.lower() == ".mp4":
@@ -81,6 +86,17 @@ def _parser() -> OneLineParser:
     )
     parser.add_argument(
         "--lines", action="store_true", help="lines from the frame of birth to each other one"
+    )
+    parser.add_argument(
+        "--spacetime",
+        type=int,
+        metavar="K",
+        help="K frames as sheets behind one another, and the whole paths between them",
+    )
+    parser.add_argument(
+        "--turn",
+        metavar="A[,B]",
+        help="degrees from which --spacetime is seen; a film swings from A to B (default: 40; film: 15,65)",
     )
     parser.add_argument("--dim", "--dimming", type=float, default=0.25, help="fade the video, 0..1")
     parser.add_argument("--zoom", type=int, help="a whole factor (default: enough to see small films)")

@@ -181,6 +181,25 @@ def test_a_gif_moves():
         assert film.n_frames == FRAMES and film.size == (WIDTH, HEIGHT)
 
 
+@pytest.mark.usefixtures("folder")
+def test_space_and_time_is_a_picture_or_a_film_that_swings(monkeypatch):
+    monkeypatch.setattr("retracker.commands.block.FILM_FRAMES", 6)
+    block = ("clip.mp4", "good.npz", "--spacetime", "3")
+    assert run(*block, "--out", "usual.png") == 0
+    assert run(*block, "--turn", "40", "--out", "forty.png") == 0
+    assert run(*block, "--turn", "10", "--out", "ten.png") == 0
+    assert torch.equal(read_image("usual.png"), read_image("forty.png"))
+    assert max(read_image("usual.png").shape) == 1600 and read_image("ten.png").shape[1] > 700
+    assert run(*block, "--turn", "20,60", "--out", "film.mp4") == 0
+    film, swing = read_video("film.mp4")[0].float(), probe("film.mp4")
+    assert swing.num_frames == 6 and swing.width == 960
+    there_and_back = (film[1] - film[5]).abs().mean(), (film[0] - film[3]).abs().mean()
+    assert there_and_back[0] < 2 and there_and_back[1] > 10
+    assert run(*block, "--out", "film.gif") == 0
+    with Image.open("film.gif") as gif:
+        assert gif.n_frames == 6
+
+
 def test_a_long_film_is_not_held_in_memory(folder):
     video = torch.zeros(1, 3, 270, 480, dtype=torch.uint8).expand(60, -1, -1, -1)
     write_video("long.mp4", video, fps=30)
@@ -223,6 +242,13 @@ def test_a_long_film_is_not_held_in_memory(folder):
             ["clip.mp4", "good.npz", "--start", "4", "--end", "4"],
             "--start, --end: expected 0 <= start < end <= 6",
         ),
+        (["clip.mp4", "good.npz", "--spacetime", "1"], "--spacetime: expected two frames or more, got 1"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--lines"], "--spacetime: expected no --lines"),
+        (["clip.mp4", "good.npz", "worse.npz", "--spacetime", "3"], "expected one file of tracks, got 2"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--start", "5"], "two frames or more of the film"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "95"], "--turn: expected one or two angles"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "left"], "--turn: expected one or two"),
+        (["clip.mp4", "good.npz", "--turn", "30"], "--turn: expected --spacetime beside it"),
         (["clip.mp4", "good.npz", "--titles", "a,b"], "--titles: expected 1, got 2"),
         (["clip.mp4", "good.npz", "worse.npz", "--titles", "a,a"], "--titles: expected different ones"),
         (["clip.mp4", "good.npz", "--out", "film.avi"], "film.avi: expected the suffix of an image format"),
