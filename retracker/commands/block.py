@@ -23,16 +23,22 @@ from retracker.visualize.tracks import TrackPainter
 TURN, SWING = (40.0, 40.0), (15.0, 65.0)  # degrees, of a picture and of a film
 FPS, FILM_FRAMES = 20.0, 80  # of a film: there and back
 PICTURE_PX, FILM_PX = 1600, 960  # longer side
+MOST_SHEETS = 40  # all lie in memory
 
 
-def check_block(arguments: argparse.Namespace) -> None:
+def is_film(out: Path) -> bool:
+    """Whether what is written moves."""
+    return out.suffix.lower() in (".mp4", ".gif")
+
+
+def check_block(out: Path, arguments: argparse.Namespace) -> None:
     """Raise ValueError for options of ``visualize`` that do not go together, or make no sense."""
     if arguments.spacetime is None:
         if arguments.turn is not None:
             raise ValueError("--turn: expected --spacetime beside it")
         return
-    if arguments.spacetime < 2:
-        raise ValueError(f"--spacetime: expected two frames or more, got {arguments.spacetime}")
+    if not 2 <= arguments.spacetime <= MOST_SHEETS:
+        raise ValueError(f"--spacetime: expected 2 to {MOST_SHEETS} frames, got {arguments.spacetime}")
     given = {
         "--frame": arguments.frame is not None,
         "--sheet": arguments.sheet is not None,
@@ -40,12 +46,14 @@ def check_block(arguments: argparse.Namespace) -> None:
         "--truth": arguments.truth is not None,
         "--compensate": arguments.compensate,
         "--titles": arguments.titles is not None,
+        "--trail": arguments.trail is not None,
+        "--zoom": arguments.zoom is not None,
     }
     for option in [option for option, there in given.items() if there]:
         raise ValueError(f"--spacetime: expected no {option} beside it")
     if len(arguments.tracks) > 1:
         raise ValueError(f"--spacetime: expected one file of tracks, got {len(arguments.tracks)}")
-    _turns(arguments.turn, TURN)
+    _turns(arguments.turn, film=is_film(out))
 
 
 def write_block(
@@ -68,12 +76,12 @@ def write_block(
         result.tracks,
         result.visible,
         result.first_frame,
-        replace(style, trail=None),
+        replace(style, trail=end - 1 - first, zoom=1),
         result.confidence,
         sets.anchors,
     )
-    film = out.suffix.lower() in (".mp4", ".gif")
-    turns = _turns(turn, SWING if film else TURN)
+    film = is_film(out)
+    turns = _turns(turn, film=film)
     block = SpaceTime(painter, source.read(times), times, turns, FILM_PX if film else PICTURE_PX)
     if not film:
         write_image(out, block.draw(turns[0]))
@@ -85,17 +93,21 @@ def write_block(
                 writer.write(frame)
 
 
-def _turns(words: str | None, default: tuple[float, float]) -> tuple[float, float]:
+def _turns(words: str | None, *, film: bool) -> tuple[float, float]:
     """From where one looks, and where a film turns round."""
     if words is None:
-        return default
+        return SWING if film else TURN
     try:
         turns = [float(word) for word in words.split(",")]
     except ValueError:
         turns = []
     low, high = TURNS
-    if len(turns) not in (1, 2) or not all(isfinite(turn) and low <= turn <= high for turn in turns):
-        raise ValueError(f"--turn: expected one or two angles from {low:g} to {high:g}, got {words!r}")
+    wanted = f"two angles, A < B, from {low:g} to {high:g}" if film else f"an angle from {low:g} to {high:g}"
+    many = len(turns) == (2 if film else 1)
+    if not many or not all(isfinite(turn) and low <= turn <= high for turn in turns):
+        raise ValueError(f"--turn: expected {wanted}, got {words!r}")
+    if film and turns[0] >= turns[1]:
+        raise ValueError(f"--turn: expected {wanted}, got {words!r}")
     return turns[0], turns[-1]
 
 

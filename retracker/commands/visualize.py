@@ -26,6 +26,7 @@ from retracker.visualize.track_lines import MatchLines
 
 PROGRAM = "retracker visualize"
 SHEET_FRAMES = 6
+TRAIL = "12"
 MOST_GIF_FRAMES = 300  # larger ones no page likes to show, and all of them lie in memory
 
 
@@ -38,9 +39,10 @@ def main(argv: list[str] | None = None) -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Draw as the arguments say. Raises ValueError for a user's mistake."""
     titles = _titles(arguments)
-    out = arguments.out or Path(f"{arguments.video.stem}_visualized.mp4")
+    name = "visualized.mp4" if arguments.spacetime is None else "spacetime.png"
+    out = arguments.out or Path(f"{arguments.video.stem}_{name}")
     _check_out(out, arguments)
-    check_block(arguments)
+    check_block(out, arguments)
     sets = read_sets(arguments.tracks, arguments.truth)
     source = as_source(arguments.video, sets.window)
     check_belongs(sets, [*arguments.tracks, *filter(None, [arguments.truth])], source)
@@ -70,9 +72,7 @@ def _parser() -> OneLineParser:
     parser.add_argument("video", type=Path, help="the video, or folder of its frames, that was tracked")
     parser.add_argument("tracks", type=Path, nargs="+", help=".npz or .csv files of retracker track")
     parser.add_argument("--truth", type=Path, metavar="TRACKS", help="true tracks of the same points")
-    parser.add_argument(
-        "--trail", default="12", help="frames that a trail reaches back, or all (default: 12)"
-    )
+    parser.add_argument("--trail", help=f"frames that a trail reaches back, or all (default: {TRAIL})")
     parser.add_argument("--hidden", choices=HIDDEN, default="ring", help="what a hidden point gets")
     parser.add_argument(
         "--colour",
@@ -96,7 +96,7 @@ def _parser() -> OneLineParser:
     parser.add_argument(
         "--turn",
         metavar="A[,B]",
-        help="degrees from which --spacetime is seen; a film swings from A to B (default: 40; film: 15,65)",
+        help="degrees from which --spacetime is seen; a film swings between two (default: 40; film: 15,65)",
     )
     parser.add_argument("--dim", "--dimming", type=float, default=0.25, help="fade the video, 0..1")
     parser.add_argument("--zoom", type=int, help="a whole factor (default: enough to see small films)")
@@ -107,16 +107,21 @@ def _parser() -> OneLineParser:
     parser.add_argument("--end", type=int, help="the frame before which to stop")
     parser.add_argument("--frame", type=int, help="the frame that a picture shows")
     parser.add_argument("--sheet", type=int, help=f"or how many it shows (default: {SHEET_FRAMES})")
-    parser.add_argument("--out", type=Path, help=".mp4, .gif, or one picture (default: VIDEO_visualized.mp4)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=".mp4, .gif, or one picture (default: VIDEO_visualized.mp4 or VIDEO_spacetime.png)",
+    )
     return parser
 
 
 def _style(arguments: argparse.Namespace, zoom: int) -> TrackStyle:
-    if arguments.trail != "all" and not arguments.trail.isdecimal():
-        raise ValueError(f"--trail: expected a number of frames or all, got {arguments.trail!r}")
+    trail = TRAIL if arguments.trail is None else arguments.trail
+    if trail != "all" and not trail.isdecimal():
+        raise ValueError(f"--trail: expected a number of frames or all, got {trail!r}")
     try:
         return TrackStyle(
-            trail=None if arguments.trail == "all" else int(arguments.trail),
+            trail=None if trail == "all" else int(trail),
             dimming=arguments.dim,
             zoom=zoom if arguments.zoom is None else arguments.zoom,
             size=arguments.size,

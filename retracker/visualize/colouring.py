@@ -81,7 +81,8 @@ def ramp(colour_map: int, share: Float[np.ndarray, "*B"]) -> UInt8[np.ndarray, "
 
 
 def flow_colours(motion: Float[np.ndarray, "*B 2"]) -> Float[np.ndarray, "*B 3"]:
-    """White for none; full colours at length 1, darker ones beyond."""
+    """White for none, or for what is no number; full colours at length 1, darker ones beyond."""
+    motion = np.where(np.isfinite(motion).all(-1, keepdims=True), motion, 0.0)
     wheel = _wheel()
     length = np.hypot(motion[..., 0], motion[..., 1])[..., None]
     turn = (np.arctan2(-motion[..., 1], -motion[..., 0]) / np.pi + 1) / 2 * (len(wheel) - 1)

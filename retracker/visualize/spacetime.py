@@ -24,6 +24,7 @@ AWAY = 6.0  # of the eye from its middle, in the same
 TILT = 10.0  # degrees from which one looks down
 MARGIN_PX = 16
 FINER = 2  # sheets are drawn at so many times the size, and then averaged
+STEPS = 120  # of a path between two sheets, at most: more would lie within a pixel
 PATH, FAINT = 0.45, 0.25  # of a path: half its width in radii of a mark; how faint it is where it is hidden
 EDGE, EDGE_COLOUR = 0.6, (96.0, 96.0, 104.0)  # of sheets: half the width, px
 
@@ -60,7 +61,7 @@ class SpaceTime:
 
     ``sheets``: frames of the video, at the ``times`` given; paths are drawn from the first of them to the
     last. All pictures have one size, whose longer side is ``longest`` px. Raises ValueError for fewer than
-    two sheets, or for times that do not rise.
+    two sheets, for times that do not rise, and for a painter whose pictures are enlarged.
     """
 
     def __init__(
@@ -73,13 +74,21 @@ class SpaceTime:
     ) -> None:
         if len(times) < 2 or len(sheets) != len(times) or any(np.diff(times) <= 0):
             raise ValueError(f"space and time: expected two frames or more, in order, got {list(times)}")
+        if painter.style.zoom != 1:
+            raise ValueError(f"space and time: expected a zoom of 1, got {painter.style.zoom}")
         self.painter, self.times = painter, np.asarray(times)
         self._sheets = [painter.background(sheet) for sheet in sheets]
         self._high, self._wide = self._sheets[0].shape[:2]
+        self.turns = turns
         self._eye, self.size = self._framed(turns, longest)
 
     def draw(self, turn: float) -> UInt8[Tensor, "3 h w"]:
-        """The block from ``turn`` degrees: what is farther off first, so that sheets hide what is behind."""
+        """The block from ``turn`` degrees: what is farther off first, so that sheets hide what is behind.
+
+        Raises ValueError for an angle outside the range that the picture has room for.
+        """
+        if not self.turns[0] <= turn <= self.turns[1]:
+            raise ValueError(f"turn: expected {self.turns[0]:g} to {self.turns[1]:g} degrees, got {turn:g}")
         eye = Eye(turn=turn, zoom=self._eye.zoom, middle=self._eye.middle)
         canvas = np.full((*self.size, 3), 255, np.uint8)
         parts = [(t, self._with_sheet, k) for k, t in self._at]
@@ -135,19 +144,22 @@ class SpaceTime:
         shown = (scene.first <= frame) & self._inside(scene.tracks[frame])
         places, units = eye.see(self._placed(scene.tracks[frame, shown], np.array([frame])))
         radius = style.size * self._radius * (float(units.mean()) / eye.zoom if len(units) else 1.0)
-        colours = self._colours[frame, shown]
+        colours = self._colours[frame - self.times[0], shown]
         add_marks(layer, places, scene.visible[frame, shown], colours, radius, hidden=style.hidden)
         return layer.onto(result)
 
     def _with_paths(self, canvas: UInt8[np.ndarray, "h w 3"], eye: Eye, index: int) -> np.ndarray:
         """The canvas with the ways from one sheet to the next."""
         scene, style = self.painter.scene, self.painter.style
-        frames = np.arange(self.times[index], self.times[index + 1] + 1)
-        places, units = eye.see(self._placed(scene.tracks[frames], frames[:, None]))
+        first, last = self.times[index], self.times[index + 1]
+        frames = np.linspace(first, last, min(last - first, STEPS) + 1).round().astype(int)
+        inside = self._inside(scene.tracks[frames])  # what is not may lie behind the eye, or nowhere
+        tracks = np.where(inside[..., None], scene.tracks[frames], 0.0)
+        places, units = eye.see(self._placed(tracks, frames[:, None]))
         seen = scene.visible[frames[:-1]] & scene.visible[frames[1:]]
-        inside = self._inside(scene.tracks[frames])
-        guessed = inside[:-1] & inside[1:] & (style.hidden != "skip")
-        when, who = np.nonzero((scene.first <= frames[:-1, None]) & (seen | guessed))
+        drawn = inside[:-1] & inside[1:] & (scene.first <= frames[:-1, None])
+        when, who = np.nonzero(drawn & (seen | (style.hidden != "skip")))
+        when, who = when[::-1], who[::-1]  # what is later is farther: of strokes that cross, the last counts
         ends = np.stack([when, when + 1], axis=1)
         opacity = np.where(seen | (style.hidden == "dot"), 1.0, FAINT)[when, who]
         width = PATH * style.size * self._radius / eye.zoom
@@ -158,7 +170,7 @@ class SpaceTime:
                 end=places[when + 1, who],
                 radius=width * units[ends, who[:, None]],
                 opacity=np.broadcast_to(opacity[:, None], ends.shape),
-                colour=self._colours[frames[ends], who[:, None]],
+                colour=self._colours[frames[ends] - self.times[0], who[:, None]],
             ),
             rim=max(0.6, 0.15 * self._radius),
         )
@@ -169,8 +181,10 @@ class SpaceTime:
         return ((xy >= 0) & (xy < np.array([self._wide, self._high]))).all(-1)
 
     @cached_property
-    def _colours(self) -> Float[np.ndarray, "T N 3"]:
-        view = View(oldest=0, now=len(self.painter.scene.tracks) - 1, height=self._high, width=self._wide)
+    def _colours(self) -> Float[np.ndarray, "K N 3"]:
+        """Of the frames from the first sheet to the last."""
+        first, last = int(self.times[0]), int(self.times[-1])
+        view = View(oldest=first, now=last, height=self._high, width=self._wide)
         return SHADES[self.painter.style.colour](self.painter.scene, view)
 
     @cached_property
@@ -188,6 +202,7 @@ def _laid(
     """A copy of the canvas on which a sheet's corners (clockwise from the upper left) lie at ``corners``."""
     low = np.floor(corners.min(0)).astype(int)
     width, height = (np.ceil(corners.max(0)).astype(int) - low).tolist()
+    sheet = _shrunk(sheet, corners)
     high, wide = sheet.shape[:2]
     source = np.array([[0, 0], [wide, 0], [wide, high], [0, high]], np.float32) - 0.5
     target = (FINER * (corners - low) - 0.5).astype(np.float32)  # OpenCV counts from the centre of a pixel
@@ -202,6 +217,16 @@ def _laid(
     part = result[low[1] : low[1] + height, low[0] : low[0] + width]
     part[:] = (opacity * colours + (1 - opacity) * part).round()
     return result
+
+
+def _shrunk(
+    sheet: UInt8[np.ndarray, "H W 3"], corners: Float[np.ndarray, "4 2"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A sheet no larger than it is drawn: a warp that reduces skips pixels, and what turns would flicker."""
+    top, right, bottom, left = FINER * np.hypot(*(np.roll(corners, -1, axis=0) - corners).T)
+    wide = min(sheet.shape[1], max(1, round(max(top, bottom))))
+    high = min(sheet.shape[0], max(1, round(max(left, right))))
+    return cv2.resize(sheet, (wide, high), interpolation=cv2.INTER_AREA)
 
 
 def _outline(corners: Float[np.ndarray, "4 2"]) -> Strokes:

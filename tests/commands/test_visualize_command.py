@@ -185,7 +185,8 @@ def test_a_gif_moves():
 def test_space_and_time_is_a_picture_or_a_film_that_swings(monkeypatch):
     monkeypatch.setattr("retracker.commands.block.FILM_FRAMES", 6)
     block = ("clip.mp4", "good.npz", "--spacetime", "3")
-    assert run(*block, "--out", "usual.png") == 0
+    assert run(*block) == 0
+    shutil.move("clip_spacetime.png", "usual.png")
     assert run(*block, "--turn", "40", "--out", "forty.png") == 0
     assert run(*block, "--turn", "10", "--out", "ten.png") == 0
     assert torch.equal(read_image("usual.png"), read_image("forty.png"))
@@ -242,12 +243,19 @@ def test_a_long_film_is_not_held_in_memory(folder):
             ["clip.mp4", "good.npz", "--start", "4", "--end", "4"],
             "--start, --end: expected 0 <= start < end <= 6",
         ),
-        (["clip.mp4", "good.npz", "--spacetime", "1"], "--spacetime: expected two frames or more, got 1"),
+        (["clip.mp4", "good.npz", "--spacetime", "1"], "--spacetime: expected 2 to 40 frames, got 1"),
         (["clip.mp4", "good.npz", "--spacetime", "3", "--lines"], "--spacetime: expected no --lines"),
         (["clip.mp4", "good.npz", "worse.npz", "--spacetime", "3"], "expected one file of tracks, got 2"),
         (["clip.mp4", "good.npz", "--spacetime", "3", "--start", "5"], "two frames or more of the film"),
-        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "95"], "--turn: expected one or two angles"),
-        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "left"], "--turn: expected one or two"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--trail", "4"], "--spacetime: expected no --trail"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--zoom", "2"], "--spacetime: expected no --zoom"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "95"], "--turn: expected an angle from 0 to"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "left"], "--turn: expected an angle"),
+        (["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "10,60"], "--turn: expected an angle"),
+        (
+            ["clip.mp4", "good.npz", "--spacetime", "3", "--turn", "40", "--out", "a.gif"],
+            "expected two angles",
+        ),
         (["clip.mp4", "good.npz", "--turn", "30"], "--turn: expected --spacetime beside it"),
         (["clip.mp4", "good.npz", "--titles", "a,b"], "--titles: expected 1, got 2"),
         (["clip.mp4", "good.npz", "worse.npz", "--titles", "a,a"], "--titles: expected different ones"),

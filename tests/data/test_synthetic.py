@@ -97,6 +97,12 @@ def test_queries_gather_on_both_sides_of_rims_as_far_as_they_are_told_to():
     assert 0.2 < sum(in_front) / len(in_front) < 0.8
 
 
+def test_walls_that_meet_in_a_crease_have_no_rim():
+    for seed in range(4):
+        plain, asked = (draw_clip(seed, small("easy", rim_share=share)) for share in (0.0, 1.0))
+        assert torch.equal(plain.tracks, asked.tracks)  # nothing is in front of anything: any points will do
+
+
 def test_a_clip_does_not_depend_on_the_batch_it_is_rendered_in():
     together = render(range(3), small("train"))
     for index in range(3):

@@ -106,10 +106,61 @@ def test_paths_run_between_sheets_faint_where_hidden_and_not_before_birth():
     assert middle_of(still(), first=torch.tensor([4])) == empty
 
 
-def test_a_guess_beside_the_frame_is_not_drawn():
-    never = torch.zeros(FRAMES, 1, dtype=torch.bool)
-    outside = block(still(y=-8.0), visible=never).draw(40.0)
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("place", [(40.0, -8.0), (5000.0, 10.0), (float("nan"), 10.0), (40.0, float("inf"))])
+def test_what_is_said_of_places_beside_the_frame_is_not_drawn(place, seen):
+    visible = torch.full((FRAMES, 1), seen)
+    outside = block(still(*place), visible=visible, colour="motion", legend=False).draw(40.0)
     assert torch.equal(outside, block().draw(40.0))
+
+
+def test_a_sheet_hides_the_paths_behind_it_and_not_those_before():
+    """Two still points, seen from the front: one path ends in the last sheet, behind the other two."""
+    empty, with_path = (block(path, turns=(15.0, 15.0)).draw(15.0) for path in (None, still(70.0, 30.0)))
+    changed = (with_path != empty).any(0)
+    behind = where(block(turns=(15.0, 15.0)), 15.0, 70, 30, 1)  # the first sheet is before it
+    assert shown(block(turns=(15.0, 15.0)), 15.0, 70, 30, 1) == COLOURS[0]
+    assert not changed[behind[1], behind[0]]
+    before = where(block(turns=(15.0, 15.0)), 15.0, 70, 30, 3)  # the second one is behind it
+    assert tuple(empty[:, before[1], before[0]].tolist()) == COLOURS[1]
+    assert changed[before[1], before[0]]
+
+
+def test_of_paths_that_cross_the_nearer_one_is_on_top():
+    """From 40 degrees what the right point does early stands before what the left one does later."""
+    how = {"turns": (40.0, 40.0), "times": (0, 8), "size": 3.0}
+    left = torch.stack([torch.full((FRAMES,), 10.0), torch.linspace(58, 2, FRAMES)], dim=-1)[:, None]
+    scenes = [block(path, **how) for path in (still(70.0, 8.0), left)]
+    right_alone, left_alone = (scene.draw(40.0) for scene in scenes)
+    both = block(torch.cat([still(70.0, 8.0), left], dim=1), **how).draw(40.0)
+    pure = [torch.from_numpy(scene._colours[0, 0])[:, None, None] for scene in scenes]
+    cores = [
+        (picture - own).abs().amax(0) < 2
+        for picture, own in zip((right_alone, left_alone), pure, strict=True)
+    ]
+    cross = cores[0] & cores[1]
+    assert cross.sum() > 5
+    assert (both == right_alone).all(0)[cross].float().mean() > 0.9
+
+
+def test_fine_stripes_become_grey_not_a_pattern_that_flickers():
+    stripes = (torch.arange(3000) % 6 < 3).to(torch.uint8)[None, None] * 255
+    sheet = stripes.expand(3, 2000, -1)[None].expand(2, -1, -1, -1)
+    painter = TrackPainter(
+        torch.zeros(2, 0, 2), torch.ones(2, 0, dtype=torch.bool), None, TrackStyle(dimming=0.0)
+    )
+    scene = SpaceTime(painter, sheet, (0, 1), (30.0, 30.0), 400)
+    column, row = scene.size[1] // 4, scene.size[0] // 2
+    part = scene.draw(30.0)[:, row - 20 : row + 20, column - 20 : column + 20].float()
+    assert part.std() < 12 and 120 < part.mean() < 136
+
+
+def test_colours_of_time_run_from_the_first_sheet_to_the_last():
+    styles = {"colour": "time", "legend": False}
+    whole = block(still(), times=(0, 8), **styles)
+    part = block(still(), times=(3, 5), **styles)
+    for scene in (whole, part):
+        np.testing.assert_array_equal(scene._colours[[0, -1]], whole._colours[[0, -1]])
 
 
 def test_marks_lie_on_the_sheets():
@@ -127,4 +178,8 @@ def test_sheets_must_be_two_and_in_order(times):
 
 def test_a_block_cannot_be_seen_from_behind():
     with pytest.raises(ValueError, match="turn: expected 0 to 80 degrees, got 120"):
-        block().draw(120.0)
+        block(turns=(120.0, 120.0))
+    with pytest.raises(ValueError, match="turn: expected 40 to 40 degrees, got 50"):
+        block().draw(50.0)
+    with pytest.raises(ValueError, match="expected a zoom of 1, got 2"):
+        block(zoom=2)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -19,7 +20,8 @@ ATTEMPTS = 40  # scenes drawn before a strict clip is declared impossible
 TILE = 1.5  # side of a texture, in frame widths
 RETURNING = 0.15  # of a strict hard clip's queries: leave the frame and come back
 STILL = 1e-6  # px per frame: what a locked camera sees of a wall moves by less, which is rounding
-RIM = 1 / 40  # of the frame's width: nearer to where another surface is in front, a point is beside a rim
+RIM = 1 / 40  # of the frame's width: so far around a point, something else is in front
+STEP = 0.05  # of the depth: walls that meet in a crease have a smaller one, and no rim
 HIDDEN = 0.25  # of a strict clip's queries: hidden for a while inside the frame
 
 
@@ -41,7 +43,7 @@ class Candidates(TensorStruct):
     visible: Bool[Tensor, "T P"]
     birth: Int[Tensor, " P"]
     mover: Bool[Tensor, " P"]
-    rim: Bool[Tensor, " P"]  # beside one in the frame of its birth
+    rim: Bool[Tensor, " P"]  # beside one of any surface, in the frame of its birth
     fastest: Float[Tensor, " P"]  # px per frame, while it is seen
     hidden: Int[Tensor, " P"]  # longest run of frames inside the frame but covered, after birth
     returns: Bool[Tensor, " P"]  # leaves the frame after birth and is seen again
@@ -156,16 +158,20 @@ def _candidates(scene: Scene, settings: ClipSettings, dice: Dice) -> Candidates:
 def _beside_rim(
     scene: Scene, posed: Posed, x: Float[Tensor, " P"], y: Float[Tensor, " P"], index: Int[Tensor, " P"]
 ) -> Bool[Tensor, " P"]:
-    """Whether another surface than ``index`` is in front at any of eight places around pixels (x, y).
+    """Whether at any of eight places around pixels (x, y), of surface ``index``, another one ends or begins.
 
     ``posed``: at P times, one per pixel.
     """
     angle = torch.arange(8, dtype=torch.float64) * torch.pi / 4
-    around_x, around_y = (
-        (centre[:, None] + RIM * scene.width * turn)[:, None]
-        for centre, turn in ((x, angle.cos()), (y, angle.sin()))
+    reach = torch.cat([torch.zeros(1), torch.full((8,), RIM * scene.width)]).double()
+    right, down = reach * F.pad(angle.cos(), (1, 0)), reach * F.pad(angle.sin(), (1, 0))
+    depth, other, _, _ = front(
+        posed, scene.surfaces, (x[:, None] + right)[:, None], (y[:, None] + down)[:, None]
     )
-    return (front(posed, scene.surfaces, around_x, around_y)[1][0, :, 0] != index[:, None]).any(-1)
+    depth, other = depth[0, :, 0], other[0, :, 0]  # P 9, the pixel itself first
+    mover = scene.surfaces.mover[0]
+    apart = (depth - depth[:, :1]).abs() > STEP * depth[:, :1]
+    return ((other != index[:, None]) & (apart | mover[other] | mover[index][:, None])).any(-1)
 
 
 def _longest_run(mask: Bool[Tensor, "T P"]) -> Int[Tensor, " P"]:
@@ -217,10 +223,10 @@ def _quotas(
         quotas.append((found.hidden >= difficulty.occlusion[0], HIDDEN))
     if settings.strict and difficulty.jumps:
         quotas.append((found.returns, RETURNING))
-    if difficulty.objects[1] and not settings.strict:
-        quotas.append((found.mover, settings.object_share))
     if settings.rim_share:
         quotas.append((found.rim, settings.rim_share))
+    if difficulty.objects[1] and not settings.strict:
+        quotas.append((found.mover, settings.object_share))
     return quotas
 
 
