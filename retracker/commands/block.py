@@ -116,5 +116,5 @@ def _swinging(block: SpaceTime, turns: tuple[float, float]) -> Iterator[UInt8[Te
     with progress_bar("drawing", FILM_FRAMES, "frames") as progress:
         for index in range(FILM_FRAMES):
             share = (1 - cos(2 * pi * index / FILM_FRAMES)) / 2
-            yield block.draw(turns[0] + share * (turns[1] - turns[0]))
+            yield block.draw(min(turns[0] + share * (turns[1] - turns[0]), turns[1]))
             progress()
