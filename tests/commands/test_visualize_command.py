@@ -196,7 +196,7 @@ def test_space_and_time_is_a_picture_or_a_film_that_swings(monkeypatch):
     assert swing.num_frames == 6 and swing.width == 960
     there_and_back = (film[1] - film[5]).abs().mean(), (film[0] - film[3]).abs().mean()
     assert there_and_back[0] < 2 and there_and_back[1] > 10
-    assert run(*block, "--turn", "0.1,0.3", "--out", "film.gif") == 0  # 0.1 + (0.3 - 0.1) is more than 0.3
+    assert run(*block, "--turn", "0.3,0.9", "--out", "film.gif") == 0  # 0.3 + (0.9 - 0.3) is more than 0.9
     assert run(*block, "--out", "film.gif") == 0
     with Image.open("film.gif") as gif:
         assert gif.n_frames == 6
