@@ -11,14 +11,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from retracker.commands.shell import progress_bar
-from retracker.commands.track_pictures import TrackSets
+from retracker.commands.track_pictures import TrackSets, overlay
 from retracker.media.image import write_image
 from retracker.media.sources import FrameSource
 from retracker.media.video import VideoWriter
 from retracker.visualize.animation import write_animation
 from retracker.visualize.spacetime import TURNS, SpaceTime
 from retracker.visualize.style import TrackStyle
-from retracker.visualize.tracks import TrackPainter
 
 TURN, SWING = (40.0, 40.0), (15.0, 65.0)  # degrees, of a picture and of a film
 FPS, FILM_FRAMES = 20.0, 80  # of a film: there and back
@@ -71,15 +70,7 @@ def write_block(
     if end - first < 2:
         raise ValueError(f"--spacetime: expected two frames or more of the film, got {end - first}")
     times = torch.linspace(first, end - 1, min(sheets, end - first)).round().long().tolist()
-    [result] = sets.results
-    painter = TrackPainter(
-        result.tracks,
-        result.visible,
-        result.first_frame,
-        replace(style, trail=end - 1 - first, zoom=1),
-        result.confidence,
-        sets.anchors,
-    )
+    painter = overlay(sets, replace(style, trail=end - 1 - first, zoom=1), None, source, lines=False)
     film = is_film(out)
     turns = _turns(turn, film=film)
     block = SpaceTime(painter, source.read(times), times, turns, FILM_PX if film else PICTURE_PX)

@@ -70,7 +70,7 @@ class SpaceTime:
         sheets: UInt8[Tensor, "K 3 H W"],
         times: Sequence[int],
         turns: tuple[float, float],
-        longest: int = 1280,
+        longest: int,
     ) -> None:
         if len(times) < 2 or len(sheets) != len(times) or any(np.diff(times) <= 0):
             raise ValueError(f"space and time: expected two frames or more, in order, got {list(times)}")
